@@ -1,0 +1,176 @@
+//! What can go wrong, as data. Every message is a sentence; the seam turns each variant into one Python exception.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in the core.
+///
+/// Not `#[non_exhaustive]`: its only foreign reader is the seam, which must notice a new variant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An argument has a value, kind or range it must not have.
+    #[error("{field}: expected {expected}, got {got}")]
+    Invalid {
+        /// The argument, with its position where there are many: `trajectories[3].reward`.
+        field: String,
+        /// What would have been right.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A vector is not as long as its store or layer needs.
+    #[error("{field}: expected {expected} dimensions, got {got}")]
+    Dimension {
+        /// The argument, with its position where there are many.
+        field: String,
+        /// The dimensions of the store or layer.
+        expected: usize,
+        /// The dimensions that came.
+        got: usize,
+    },
+    /// Another encoder made the states of this store.
+    #[error("the store's states were made by the encoder {stored:?}, this one is {given:?}")]
+    EncoderMismatch {
+        /// The fingerprint in the file.
+        stored: String,
+        /// The fingerprint of the encoder that was given.
+        given: String,
+    },
+    /// Nothing has this name.
+    #[error("no {what} {id:?} in this store")]
+    NotFound {
+        /// The kind of thing: "trajectory", "episode", "pattern".
+        what: &'static str,
+        /// Its name or number.
+        id: String,
+    },
+    /// A write to something opened for reading.
+    #[error("{doing}: the store was opened read-only")]
+    ReadOnly {
+        /// The attempt, as a gerund phrase.
+        doing: &'static str,
+    },
+    /// A use after `close`, or of a store that another process opened before a fork.
+    #[error("{0}")]
+    Closed(String),
+    /// Another process kept the lock longer than the timeout.
+    #[error("{doing}: another process holds the lock on the store")]
+    Busy {
+        /// The attempt, as a gerund phrase.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// No room left.
+    #[error("{doing}: the disk is full")]
+    DiskFull {
+        /// The attempt, as a gerund phrase.
+        doing: &'static str,
+        /// What SQLite or the system said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The path cannot be opened: permissions, or a folder in the file's place.
+    #[error("cannot open {}: {why}", path.display())]
+    Access {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// The reason, as a phrase.
+        why: String,
+    },
+    /// The file belongs to another program.
+    #[error("{} is not a Precedent file: {why}", path.display())]
+    Format {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What gave it away.
+        why: String,
+    },
+    /// A newer version of this library wrote the file.
+    #[error("{} has format version {found}, this library reads up to {newest}", path.display())]
+    Version {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The newest version this library knows.
+        newest: u32,
+    },
+    /// The file contradicts itself.
+    #[error("{what}")]
+    Corrupt {
+        /// What is damaged, as a sentence.
+        what: String,
+    },
+    /// SQLite failed in another way.
+    #[error("{doing}: {source}")]
+    Sqlite {
+        /// The attempt, as a gerund phrase.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The system failed to read or write a file.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// The attempt, as a gerund phrase.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Training cannot go on: a loss or a gradient is not a number.
+    #[error("{0}")]
+    Training(String),
+    /// A prediction was asked of a layer that never learned.
+    #[error("the layer has not been trained: train it, load weights or set them first")]
+    NotTrained,
+    /// Too few trajectories match to train on.
+    #[error("training needs at least {required} trajectories, {available} match")]
+    InsufficientData {
+        /// `min_trajectories`.
+        required: usize,
+        /// What matched.
+        available: usize,
+    },
+    /// The caller asked for an end in the middle of long work (Ctrl-C).
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// An [`Error::Invalid`] from anything that can be shown.
+    pub fn invalid(
+        field: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl ToString,
+    ) -> Self {
+        Self::Invalid { field: field.into(), expected: expected.into(), got: got.to_string() }
+    }
+}
+
+/// Adds to a failure of SQLite what was being done.
+pub(crate) trait During<T> {
+    /// Sorts the failure into its variant; `doing` is a gerund phrase ("reading an episode").
+    fn during(self, doing: &'static str) -> Result<T>;
+}
+
+impl<T> During<T> for rusqlite::Result<T> {
+    fn during(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Error::Busy { doing, source }
+            }
+            Some(ErrorCode::DiskFull) => Error::DiskFull { doing, source: Box::new(source) },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Error::Corrupt { what: format!("{doing}: the file is damaged ({source})") }
+            }
+            Some(ErrorCode::ReadOnly) => Error::ReadOnly { doing },
+            _ => Error::Sqlite { doing, source },
+        })
+    }
+}

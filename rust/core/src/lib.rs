@@ -1,0 +1,17 @@
+//! The engine of Precedent: it stores what agents did, finds similar situations, and trains the small network that
+//! answers where nothing similar is known. It knows nothing of Python.
+
+pub mod clock;
+pub mod error;
+pub mod filter;
+pub mod ids;
+pub mod metric;
+pub mod pool;
+pub mod returns;
+pub mod rng;
+pub mod rows;
+
+pub use error::{Error, Result};
+pub use filter::Filter;
+pub use metric::Metric;
+pub use rows::{Labels, Rows};

@@ -1,0 +1,97 @@
+//! The threads of this library: one pool that stores and trainers share while they are open, and that is gone, joined,
+//! when the last of them lets go.
+
+use std::sync::{Arc, Condvar, Mutex, Weak};
+
+use crate::error::{Error, Result};
+
+/// A pool of worker threads. Dropping the last handle waits until every thread has ended.
+pub struct Pool {
+    pool: Option<rayon::ThreadPool>,
+    alive: Arc<Alive>,
+    process: u32,
+}
+
+#[derive(Default)]
+struct Alive {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Pool {
+    /// A pool of its own with exactly `threads` threads.
+    pub fn new(threads: usize) -> Result<Self> {
+        let alive = Arc::new(Alive { count: Mutex::new(threads), changed: Condvar::new() });
+        let ending = Arc::clone(&alive);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("precedent-{i}"))
+            .exit_handler(move |_| {
+                *ending.count.lock().expect("no holder panics") -= 1;
+                ending.changed.notify_all();
+            })
+            .build()
+            .map_err(|why| Error::Training(format!("no worker threads could be started: {why}")))?;
+        Ok(Self { pool: Some(pool), alive, process: std::process::id() })
+    }
+
+    /// The pool of this process, as wide as the machine; made when nobody holds one. After a fork the child makes its
+    /// own: threads do not survive a fork.
+    pub fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().expect("making a pool does not panic");
+        if let Some(pool) = shared.upgrade().filter(|pool| pool.process == std::process::id()) {
+            return Ok(pool);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Arc::new(Self::new(threads)?);
+        *shared = Arc::downgrade(&pool);
+        Ok(pool)
+    }
+
+    /// How many threads work.
+    pub fn threads(&self) -> usize {
+        self.rayon().current_num_threads()
+    }
+
+    /// Runs `work` on the pool; what it forks with rayon runs here too.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.rayon().install(work)
+    }
+
+    fn rayon(&self) -> &rayon::ThreadPool {
+        self.pool.as_ref().expect("present until the drop")
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let pool = self.pool.take();
+        if self.process != std::process::id() {
+            std::mem::forget(pool); // the threads stayed in the parent
+            return;
+        }
+        let inside = pool.as_ref().is_some_and(|pool| pool.current_thread_index().is_some());
+        drop(pool);
+        if !inside {
+            let count = self.alive.count.lock().expect("no holder panics");
+            drop(self.alive.changed.wait_while(count, |count| *count > 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pool;
+
+    #[test]
+    fn handles_share_one_pool_and_the_last_one_ends_its_threads() {
+        let first = Pool::shared().unwrap();
+        let second = Pool::shared().unwrap();
+        assert!(std::sync::Arc::ptr_eq(&first, &second));
+        let alive = std::sync::Arc::clone(&first.alive);
+        assert_eq!(first.run(|| 6 * 7), 42);
+        drop((first, second));
+        assert_eq!(*alive.count.lock().unwrap(), 0);
+    }
+}
