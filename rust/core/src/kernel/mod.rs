@@ -1,0 +1,55 @@
+//! The arithmetic that everything else waits for. One folder a family of kernels, in it one file an instruction set;
+//! `scalar.rs` is the reference that the others are tested against. The only unsafe code of the crate lives here.
+
+use std::sync::OnceLock;
+
+/// An instruction set that kernels were written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Portable Rust: the slow twin of all others.
+    Scalar,
+    /// 128-bit ARM.
+    Neon,
+    /// 256-bit x86 with fused multiply-add.
+    Avx2,
+    /// 512-bit x86: F, BW, VL and VNNI.
+    Avx512,
+}
+
+impl Isa {
+    /// The best set of this machine; asked once. The environment variable `PRECEDENT_KERNEL`, set to `scalar` or
+    /// `avx2`, lowers it, so that tests reach every kernel.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("PRECEDENT_KERNEL").ok();
+            let available = Self::available();
+            match wanted.as_deref() {
+                Some("scalar") => Self::Scalar,
+                Some("avx2") if available.contains(&Self::Avx2) => Self::Avx2,
+                _ => available.last().copied().unwrap_or(Self::Scalar),
+            }
+        })
+    }
+
+    /// Every set that this machine can run, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut sets = vec![Self::Scalar];
+        #[cfg(target_arch = "aarch64")]
+        sets.push(Self::Neon);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                sets.push(Self::Avx2);
+            }
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
+            if avx512 && sets.contains(&Self::Avx2) {
+                sets.push(Self::Avx512);
+            }
+        }
+        sets
+    }
+}
