@@ -1,0 +1,476 @@
+//! The store, one method a method of the core.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use precedent_core::ids::{RowKey, TrajectoryId};
+use precedent_core::index::Scale;
+use precedent_core::store::{
+    self, CacheSettings, HnswSettings, Naming, Options, PatternRecord, Prune, Search, Store as Core,
+};
+use precedent_core::{Error, Rows};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::{frozen, matrix, vector};
+use crate::layer::Layer;
+use crate::raise::Raised;
+use crate::records::Records;
+use crate::{columns, filter, records};
+
+type Result<T> = std::result::Result<T, Raised>;
+
+/// Similarities, distances and the trajectories of one answer.
+type Found<'py> = (Vec<f64>, Vec<f64>, Records<'py>);
+/// `pattern_id`, name, payload as JSON, embedding, uses, successes, mean reward.
+type Pattern<'py> = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<Bound<'py, PyArray1<f32>>>,
+    u64,
+    u64,
+    Option<f64>,
+);
+
+/// One open file.
+#[pyclass(frozen, module = "precedent._core")]
+pub(crate) struct Store {
+    pub(crate) core: Arc<Core>,
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (path, *, dimension, action_dimension, storage, durability, read_only, hnsw, cache, encoder))]
+    #[expect(clippy::too_many_arguments, reason = "the settings of the Python class, one by one")]
+    fn new(
+        py: Python<'_>,
+        path: &str,
+        dimension: Option<usize>,
+        action_dimension: Option<usize>,
+        storage: Option<&str>,
+        durability: &str,
+        read_only: bool,
+        hnsw: &Bound<'_, PyDict>,
+        cache: (bool, usize, i64),
+        encoder: Option<String>,
+    ) -> Result<Self> {
+        let options = Options {
+            dimension,
+            action_dimension,
+            storage: storage.map(str::parse).transpose()?,
+            durability: durability.parse()?,
+            read_only,
+            hnsw: hnsw_settings(hnsw)?,
+            cache: CacheSettings { enabled: cache.0, max_size: cache.1, ttl_ms: cache.2 },
+            encoder,
+            ..Options::default()
+        };
+        let core = py.detach(|| Core::open(Path::new(path), options))?;
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    #[getter]
+    fn path(&self) -> String {
+        self.core.path().to_string_lossy().into_owned()
+    }
+
+    #[getter]
+    fn dimension(&self) -> usize {
+        self.core.dimension()
+    }
+
+    #[getter]
+    fn action_dimension(&self) -> usize {
+        self.core.action_dimension()
+    }
+
+    #[getter]
+    fn storage(&self) -> &'static str {
+        self.core.storage().name()
+    }
+
+    #[getter]
+    fn durability(&self) -> &'static str {
+        self.core.durability().name()
+    }
+
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.core.is_read_only()
+    }
+
+    #[getter]
+    fn encoder(&self) -> Option<String> {
+        self.core.encoder()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    #[getter]
+    fn hnsw<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let settings = self.core.hnsw();
+        let mapping = PyDict::new(py);
+        mapping.set_item("enabled", settings.enabled)?;
+        mapping.set_item("m", settings.m)?;
+        mapping.set_item("ef_construction", settings.ef_construction)?;
+        mapping.set_item("ef_search", settings.ef_search)?;
+        mapping.set_item("metric", settings.metric.name())?;
+        mapping.set_item("quantization", settings.quantization)?;
+        mapping.set_item("build_above", settings.build_above)?;
+        Ok(mapping)
+    }
+
+    fn close(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.core.close())?)
+    }
+
+    fn insert(&self, py: Python<'_>, columns: &Bound<'_, PyDict>, naming: &str) -> Result<Vec<String>> {
+        let naming: Naming = naming.parse()?;
+        check_width(columns, "states", self.core.dimension(), naming)?;
+        check_width(columns, "actions", self.core.action_dimension(), naming)?;
+        let rows = columns::read(columns)?;
+        let ids = py.detach(|| self.core.insert(&rows, naming))?;
+        Ok(ids.iter().map(ToString::to_string).collect())
+    }
+
+    #[pyo3(signature = (query, k, metric, threshold, filter, exact, ef_search))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the Python method, one by one")]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyArray1<f32>>,
+        k: i64,
+        metric: Option<&str>,
+        threshold: Option<f64>,
+        filter: Option<&Bound<'py, PyDict>>,
+        exact: bool,
+        ef_search: Option<i64>,
+    ) -> Result<Found<'py>> {
+        let query = vector(&query.readonly());
+        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
+        let answer = py.detach(|| self.core.search(&query, &options))?;
+        self.found(py, &answer)
+    }
+
+    #[pyo3(signature = (queries, k, metric, threshold, filter, exact, ef_search))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the Python method, one by one")]
+    fn search_many<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyArray2<f32>>,
+        k: i64,
+        metric: Option<&str>,
+        threshold: Option<f64>,
+        filter: Option<&Bound<'py, PyDict>>,
+        exact: bool,
+        ef_search: Option<i64>,
+    ) -> Result<Vec<Found<'py>>> {
+        let queries = self.queries(queries)?;
+        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
+        let answers = py.detach(|| self.core.search_many(&queries, &options))?;
+        answers.iter().map(|answer| self.found(py, answer)).collect()
+    }
+
+    #[pyo3(signature = (queries, k, metric, threshold, filter, exact, ef_search))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the Python method, one by one")]
+    fn search_ids<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyArray2<f32>>,
+        k: i64,
+        metric: Option<&str>,
+        threshold: Option<f64>,
+        filter: Option<&Bound<'py, PyDict>>,
+        exact: bool,
+        ef_search: Option<i64>,
+    ) -> Result<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>)> {
+        let queries = self.queries(queries)?;
+        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
+        let answers = py.detach(|| self.core.search_ids(&queries, &options))?;
+        let k = options.k;
+        let mut keys = vec![-1; answers.len() * k];
+        let mut distances = vec![f32::INFINITY; answers.len() * k];
+        for (i, hits) in answers.iter().enumerate() {
+            for (j, hit) in hits.iter().enumerate() {
+                keys[i * k + j] = hit.key.0;
+                distances[i * k + j] = hit.distance as f32;
+            }
+        }
+        Ok((
+            PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
+            PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
+        ))
+    }
+
+    #[pyo3(signature = (state, filter))]
+    fn by_state<'py>(
+        &self,
+        py: Python<'py>,
+        state: PyReadonlyArray1<'py, f32>,
+        filter: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Records<'py>> {
+        let (state, filter) = (vector(&state), filter::filter(filter)?);
+        let rows = py.detach(|| self.core.by_state(&state, &filter))?;
+        self.records(py, &rows)
+    }
+
+    fn get<'py>(&self, py: Python<'py>, ids: Vec<String>) -> Result<Records<'py>> {
+        let rows = py.detach(|| self.core.get(&parse_ids(&ids)?))?;
+        self.records(py, &rows)
+    }
+
+    fn get_keys<'py>(&self, py: Python<'py>, keys: PyReadonlyArray1<'py, i64>) -> Result<Records<'py>> {
+        let keys = row_keys(&keys);
+        let rows = py.detach(|| self.core.get_keys(&keys))?;
+        self.records(py, &rows)
+    }
+
+    fn episode<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+    ) -> Result<(String, f64, bool, Option<String>, Records<'py>)> {
+        let episode = py.detach(|| self.core.episode(name))?;
+        let steps = self.records(py, &episode.rows)?;
+        Ok((episode.name, episode.total_reward, episode.success, episode.metadata, steps))
+    }
+
+    #[pyo3(signature = (filter))]
+    fn episode_names(&self, py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> Result<Vec<String>> {
+        let filter = filter::filter(filter)?;
+        Ok(py.detach(|| self.core.episode_names(&filter))?)
+    }
+
+    #[pyo3(signature = (name, success, metadata))]
+    fn set_episode(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        success: Option<bool>,
+        metadata: Option<&str>,
+    ) -> Result<()> {
+        Ok(py.detach(|| self.core.set_episode(name, success, metadata))?)
+    }
+
+    fn delete(&self, py: Python<'_>, ids: Vec<String>) -> Result<usize> {
+        Ok(py.detach(|| self.core.delete(&parse_ids(&ids)?))?)
+    }
+
+    #[pyo3(signature = (filter))]
+    fn keys_matching<'py>(
+        &self,
+        py: Python<'py>,
+        filter: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyArray1<i64>>> {
+        let filter = filter::filter(filter)?;
+        let keys = py.detach(|| self.core.keys_matching(&filter))?;
+        Ok(PyArray1::from_iter(py, keys.iter().map(|key| key.0)))
+    }
+
+    fn columns_of<'py>(
+        &self,
+        py: Python<'py>,
+        keys: PyReadonlyArray1<'py, i64>,
+    ) -> Result<Bound<'py, PyDict>> {
+        let keys = row_keys(&keys);
+        let rows = py.detach(|| self.core.get_keys_present(&keys))?;
+        Ok(columns::write(py, rows, self.core.dimension(), self.core.action_dimension())?)
+    }
+
+    #[pyo3(signature = (episode, gamma, tail))]
+    fn compute_returns<'py>(
+        &self,
+        py: Python<'py>,
+        episode: &str,
+        gamma: f64,
+        tail: Option<f64>,
+    ) -> Result<Bound<'py, PyArray1<f64>>> {
+        let returns = py.detach(|| self.core.compute_returns(episode, gamma, tail))?;
+        Ok(PyArray1::from_vec(py, returns))
+    }
+
+    fn compute_all_returns(&self, py: Python<'_>, gamma: f64, missing_only: bool) -> Result<usize> {
+        Ok(py.detach(|| self.core.compute_all_returns(gamma, missing_only))?)
+    }
+
+    #[pyo3(signature = (keep_days, min_return, max_size, keep_successful, unit, dry_run))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the Python method, one by one")]
+    fn prune(
+        &self,
+        py: Python<'_>,
+        keep_days: Option<f64>,
+        min_return: Option<f64>,
+        max_size: Option<i64>,
+        keep_successful: bool,
+        unit: &str,
+        dry_run: bool,
+    ) -> Result<usize> {
+        let max_size = max_size.map(|size| at_least("max_size", size, 0)).transpose()?;
+        let prune =
+            Prune { keep_days, min_return, max_size, keep_successful, unit: unit.parse()?, dry_run };
+        Ok(py.detach(|| self.core.prune(&prune))?)
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stats = py.detach(|| self.core.stats())?;
+        let mapping = PyDict::new(py);
+        mapping.set_item("total_trajectories", stats.total_trajectories)?;
+        mapping.set_item("total_episodes", stats.total_episodes)?;
+        mapping.set_item("avg_episode_length", stats.avg_episode_length)?;
+        mapping.set_item("avg_reward", stats.avg_reward)?;
+        mapping.set_item("avg_return", stats.avg_return)?;
+        mapping.set_item("success_rate", stats.success_rate)?;
+        let task_types = PyDict::new(py);
+        for (name, count) in stats.task_types {
+            task_types.set_item(name, count)?;
+        }
+        mapping.set_item("task_types", task_types)?;
+        mapping.set_item("storage_size", stats.storage_size)?;
+        mapping.set_item("index_size", stats.index_size)?;
+        mapping.set_item("oldest_timestamp", stats.oldest_timestamp)?;
+        mapping.set_item("newest_timestamp", stats.newest_timestamp)?;
+        mapping.set_item("unindexed", stats.unindexed)?;
+        mapping.set_item("index_state", stats.index_state)?;
+        mapping.set_item("sidecar_size", stats.sidecar_size)?;
+        mapping.set_item("cache_hits", stats.cache_hits)?;
+        mapping.set_item("cache_misses", stats.cache_misses)?;
+        Ok(mapping)
+    }
+
+    fn verify(&self, py: Python<'_>, deep: bool) -> Result<(bool, Vec<String>, u64, u64, f64)> {
+        let report = py.detach(|| self.core.verify(deep))?;
+        Ok((report.problems.is_empty(), report.problems, report.rows, report.checked, report.seconds))
+    }
+
+    fn flush(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.core.flush())?)
+    }
+
+    fn rebuild_index(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.core.rebuild_index())?)
+    }
+
+    fn backup(&self, py: Python<'_>, path: &str) -> Result<()> {
+        Ok(py.detach(|| self.core.backup(Path::new(path)))?)
+    }
+
+    #[pyo3(signature = (scale, qs, filter))]
+    fn quantiles(
+        &self,
+        py: Python<'_>,
+        scale: &str,
+        qs: Vec<f64>,
+        filter: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Vec<Option<f64>>> {
+        let scale = if scale == "episode" { Scale::Episode } else { Scale::Return };
+        let filter = filter::filter(filter)?;
+        Ok(py.detach(|| self.core.quantiles(scale, &qs, &filter))?)
+    }
+
+    #[pyo3(signature = (pattern_id, embedding, name, payload))]
+    fn upsert_pattern(
+        &self,
+        py: Python<'_>,
+        pattern_id: &str,
+        embedding: Option<PyReadonlyArray1<'_, f32>>,
+        name: Option<&str>,
+        payload: Option<&str>,
+    ) -> Result<()> {
+        let embedding = embedding.as_ref().map(vector);
+        Ok(py.detach(|| self.core.upsert_pattern(pattern_id, embedding.as_deref(), name, payload))?)
+    }
+
+    fn get_pattern<'py>(&self, py: Python<'py>, pattern_id: &str) -> Result<Pattern<'py>> {
+        let pattern = py.detach(|| self.core.get_pattern(pattern_id))?;
+        Ok(pattern_tuple(py, pattern))
+    }
+
+    fn delete_pattern(&self, py: Python<'_>, pattern_id: &str) -> Result<()> {
+        Ok(py.detach(|| self.core.delete_pattern(pattern_id))?)
+    }
+
+    fn pattern_count(&self, py: Python<'_>) -> Result<usize> {
+        Ok(py.detach(|| self.core.pattern_count())?)
+    }
+
+    fn pattern_ids(&self, py: Python<'_>) -> Result<Vec<String>> {
+        Ok(py.detach(|| self.core.pattern_ids())?)
+    }
+
+    fn search_patterns<'py>(
+        &self,
+        py: Python<'py>,
+        embedding: PyReadonlyArray1<'py, f32>,
+        k: i64,
+    ) -> Result<Vec<(f64, Pattern<'py>)>> {
+        let (embedding, k) = (vector(&embedding), at_least("k", k, 1)?);
+        let found = py.detach(|| self.core.search_patterns(&embedding, k))?;
+        Ok(found.into_iter().map(|(pattern, similarity)| (similarity, pattern_tuple(py, pattern))).collect())
+    }
+
+    #[pyo3(signature = (state, k, neighbors, min_similarity, filter))]
+    #[expect(clippy::type_complexity, reason = "the tuple that `precedent.patterns` unpacks")]
+    fn match_patterns<'py>(
+        &self,
+        py: Python<'py>,
+        state: PyReadonlyArray1<'py, f32>,
+        k: i64,
+        neighbors: i64,
+        min_similarity: f64,
+        filter: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Vec<(f64, f64, f64, f64, Pattern<'py>)>> {
+        let (state, filter) = (vector(&state), filter::filter(filter)?);
+        let (k, neighbors) = (at_least("k", k, 1)?, at_least("neighbors", neighbors, 1)?);
+        let found =
+            py.detach(|| self.core.match_patterns(&state, k, neighbors, min_similarity, &filter))?;
+        Ok(found
+            .into_iter()
+            .map(|m| (m.similarity, m.score, m.low, m.high, pattern_tuple(py, m.pattern)))
+            .collect())
+    }
+
+    fn save_model(&self, py: Python<'_>, name: &str, layer: &Layer) -> Result<i64> {
+        let layer = layer.shared();
+        Ok(py.detach(|| {
+            let bytes = store_layer(&layer)?;
+            self.core.save_model(name, &bytes)
+        })?)
+    }
+
+    fn load_model(&self, py: Python<'_>, name: &str) -> Result<Option<Layer>> {
+        Ok(py.detach(|| match self.core.load_model(name)? {
+            Some(bytes) => Layer::from_bytes(&bytes).map(Some),
+            None => Ok(None),
+        })?)
+    }
+}
+
+impl Store {
+    fn records<'py>(&self, py: Python<'py>, rows: &Rows) -> Result<Records<'py>> {
+        Ok(records::write(py, rows, self.core.dimension(), self.core.action_dimension())?)
+    }
+
+    fn found<'py>(&self, py: Python<'py>, answer: &store::Answer) -> Result<Found<'py>> {
+        Ok((
+            answer.hits.iter().map(|hit| hit.similarity).collect(),
+            answer.hits.iter().map(|hit| hit.distance).collect(),
+            self.records(py, &answer.rows)?,
+        ))
+    }
+
+    /// The queries of a matrix, whose width must be the store's: a flat slice could no longer tell.
+    fn queries(&self, queries: &Bound<'_, PyArray2<f32>>) -> Result<Vec<f32>> {
+        let (queries, width) = matrix(&queries.readonly());
+        if width == self.core.dimension() {
+            return Ok(queries);
+        }
+        Err(Error::Dimension { field: "states".into(), expected: self.core.dimension(), got: width }.into())
+    }
+}
