@@ -2,7 +2,25 @@
 
 use pyo3::prelude::*;
 
+mod arrays;
+mod columns;
+mod filter;
+mod layer;
+mod raise;
+mod records;
+mod settings;
+mod store;
+mod text;
+mod training;
+
 #[pymodule]
-fn _core(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<layer::Layer>()?;
+    module.add_class::<training::TrainingRun>()?;
+    module.add_function(wrap_pyfunction!(training::evaluate, module)?)?;
+    module.add_function(wrap_pyfunction!(text::hashing_encode, module)?)?;
+    module.add_function(wrap_pyfunction!(text::fourier_frequencies, module)?)?;
     Ok(())
 }

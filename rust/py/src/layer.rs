@@ -1,0 +1,381 @@
+//! The decision layer.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use precedent_core::Error;
+use precedent_core::nn::{
+    Batch, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions, ReturnScale,
+};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::{matrix, vector};
+use crate::raise::Raised;
+use crate::settings::{get, size};
+
+type Result<T> = std::result::Result<T, Raised>;
+type Vector<'py> = PyReadonlyArray1<'py, f32>;
+type Matrix<'py> = PyReadonlyArray2<'py, f32>;
+
+const UNPOISONED: &str = "no holder of the layer panics";
+
+/// A network that maps a state, a desired return and a context to an action.
+#[pyclass(frozen, module = "precedent._core")]
+pub(crate) struct Layer {
+    core: Arc<RwLock<DecisionLayer>>,
+}
+
+/// Questions that own their numbers.
+struct Asked {
+    states: Vec<f32>,
+    returns: Vec<f64>,
+    contexts: Option<Vec<f32>>,
+    timesteps: Option<Vec<i64>>,
+}
+
+#[pymethods]
+impl Layer {
+    #[new]
+    fn new(settings: &Bound<'_, PyDict>) -> Result<Self> {
+        let core = DecisionLayer::new(LayerSettings {
+            state_size: size(settings, "state_size")?,
+            action_size: size(settings, "action_size")?,
+            hidden_size: size(settings, "hidden_size")?,
+            learning_rate: get(settings, "learning_rate")?,
+            momentum: get(settings, "momentum")?,
+            weight_decay: get(settings, "weight_decay")?,
+            optimizer: Optimizer::parse(&get::<String>(settings, "optimizer")?)?,
+            clip_norm: get(settings, "clip_norm")?,
+            encoding: Encoding::parse(&get::<String>(settings, "encoding")?)?,
+            context: ContextKind::parse(&get::<String>(settings, "context")?)?,
+            history_length: size(settings, "history_length")?,
+            return_scale: ReturnScale::parse(&get::<String>(settings, "return_scale")?)?,
+            return_range: get(settings, "return_range")?,
+            seed: get(settings, "seed")?,
+        })?;
+        Ok(core.into())
+    }
+
+    #[getter]
+    fn settings<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let settings = py.detach(|| self.read(|layer| layer.settings().clone()));
+        let mapping = PyDict::new(py);
+        mapping.set_item("state_size", settings.state_size)?;
+        mapping.set_item("action_size", settings.action_size)?;
+        mapping.set_item("hidden_size", settings.hidden_size)?;
+        mapping.set_item("learning_rate", settings.learning_rate)?;
+        mapping.set_item("momentum", settings.momentum)?;
+        mapping.set_item("weight_decay", settings.weight_decay)?;
+        mapping.set_item("optimizer", settings.optimizer.name())?;
+        mapping.set_item("clip_norm", settings.clip_norm)?;
+        mapping.set_item("encoding", settings.encoding.name())?;
+        mapping.set_item("context", settings.context.name())?;
+        mapping.set_item("history_length", settings.history_length)?;
+        mapping.set_item("return_scale", settings.return_scale.name())?;
+        mapping.set_item("return_range", settings.return_range)?;
+        mapping.set_item("seed", settings.seed)?;
+        Ok(mapping)
+    }
+
+    #[getter]
+    fn trained(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.read(DecisionLayer::trained))
+    }
+
+    #[getter]
+    fn calibrated(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.read(DecisionLayer::calibrated))
+    }
+
+    #[getter]
+    fn return_range(&self, py: Python<'_>) -> (f64, f64) {
+        py.detach(|| self.read(DecisionLayer::return_range))
+    }
+
+    #[getter]
+    fn encoder(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.read(|layer| layer.encoder().map(str::to_owned)))
+    }
+
+    #[pyo3(signature = (fingerprint))]
+    fn set_encoder(&self, py: Python<'_>, fingerprint: Option<String>) {
+        py.detach(|| self.write(|layer| layer.set_encoder(fingerprint)));
+    }
+
+    #[pyo3(signature = (state, desired_return, context, timestep))]
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        state: Vector<'py>,
+        desired_return: f64,
+        context: Option<Vector<'py>>,
+        timestep: Option<i64>,
+    ) -> Result<Bound<'py, PyArray1<f32>>> {
+        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        let action = py.detach(|| {
+            self.read(|layer| layer.predict(&state, desired_return, context.as_deref(), timestep))
+        })?;
+        Ok(PyArray1::from_vec(py, action))
+    }
+
+    #[pyo3(signature = (states, returns, contexts, timesteps))]
+    fn predict_many<'py>(
+        &self,
+        py: Python<'py>,
+        states: Matrix<'py>,
+        returns: PyReadonlyArray1<'py, f64>,
+        contexts: Option<Matrix<'py>>,
+        timesteps: Option<PyReadonlyArray1<'py, i64>>,
+    ) -> Result<Bound<'py, PyArray2<f32>>> {
+        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let actions = py.detach(|| self.read(|layer| layer.predict_many(&asked.questions())))?;
+        self.rows(py, actions)
+    }
+
+    #[pyo3(signature = (state, desired_return, context, timestep))]
+    #[expect(clippy::type_complexity, reason = "the tuple that `precedent.layer` unpacks")]
+    fn predict_with_confidence<'py>(
+        &self,
+        py: Python<'py>,
+        state: Vector<'py>,
+        desired_return: f64,
+        context: Option<Vector<'py>>,
+        timestep: Option<i64>,
+    ) -> Result<(Bound<'py, PyArray1<f32>>, Option<f64>, Option<f64>, Option<f64>)> {
+        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        let (action, confidence) = py.detach(|| {
+            self.read(|layer| {
+                layer.predict_with_confidence(&state, desired_return, context.as_deref(), timestep)
+            })
+        })?;
+        let (confidence, low, high) =
+            confidence.map_or((None, None, None), |c| (Some(c.expected), Some(c.low), Some(c.high)));
+        Ok((PyArray1::from_vec(py, action), confidence, low, high))
+    }
+
+    #[pyo3(signature = (states, returns, contexts, timesteps))]
+    fn inputs<'py>(
+        &self,
+        py: Python<'py>,
+        states: Matrix<'py>,
+        returns: PyReadonlyArray1<'py, f64>,
+        contexts: Option<Matrix<'py>>,
+        timesteps: Option<PyReadonlyArray1<'py, i64>>,
+    ) -> Result<Bound<'py, PyArray2<f32>>> {
+        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let inputs = py.detach(|| self.read(|layer| layer.inputs(&asked.questions())))?;
+        let width = self.read(|layer| layer.settings().input_size());
+        shaped(py, inputs, width)
+    }
+
+    #[pyo3(signature = (states, actions, returns, contexts, timesteps))]
+    fn calibrate(
+        &self,
+        py: Python<'_>,
+        states: Matrix<'_>,
+        actions: Matrix<'_>,
+        returns: PyReadonlyArray1<'_, f64>,
+        contexts: Option<Matrix<'_>>,
+        timesteps: Option<PyReadonlyArray1<'_, i64>>,
+    ) -> Result<()> {
+        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let actions = self.actions(py, &actions)?;
+        Ok(py.detach(|| self.write(|layer| layer.calibrate(&asked.questions(), &actions)))?)
+    }
+
+    #[pyo3(signature = (state, desired_return, context, timestep))]
+    fn seed_confidence(
+        &self,
+        py: Python<'_>,
+        state: Vector<'_>,
+        desired_return: f64,
+        context: Option<Vector<'_>>,
+        timestep: Option<i64>,
+    ) -> Result<f64> {
+        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        Ok(py.detach(|| {
+            self.read(|layer| {
+                layer.seed_confidence(&state, desired_return, context.as_deref(), timestep)
+            })
+        })?)
+    }
+
+    #[pyo3(signature = (states, actions, returns, contexts, timesteps, weights))]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the Python method, one by one")]
+    fn train(
+        &self,
+        py: Python<'_>,
+        states: Matrix<'_>,
+        actions: Matrix<'_>,
+        returns: PyReadonlyArray1<'_, f64>,
+        contexts: Option<Matrix<'_>>,
+        timesteps: Option<PyReadonlyArray1<'_, i64>>,
+        weights: Option<Vector<'_>>,
+    ) -> Result<(f64, f64, f64, u64)> {
+        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let actions = self.actions(py, &actions)?;
+        let weights = weights.as_ref().map(vector);
+        let metrics = py.detach(|| {
+            let batch =
+                Batch { questions: asked.questions(), actions: &actions, weights: weights.as_deref() };
+            self.write(|layer| layer.train(&batch))
+        })?;
+        Ok((metrics.loss, metrics.gradient_norm, metrics.learning_rate, metrics.epoch))
+    }
+
+    #[expect(clippy::type_complexity, reason = "the tuple that `precedent.layer` unpacks")]
+    fn weights<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Result<(
+        Bound<'py, PyArray2<f32>>,
+        Bound<'py, PyArray1<f32>>,
+        Bound<'py, PyArray2<f32>>,
+        Bound<'py, PyArray1<f32>>,
+    )> {
+        let ([w1, b1, w2, b2], hidden, actions) = py.detach(|| {
+            self.read(|layer| {
+                let settings = layer.settings();
+                (layer.weights().map(<[f32]>::to_vec), settings.hidden_size, settings.action_size)
+            })
+        });
+        Ok((
+            shaped(py, w1, hidden)?,
+            PyArray1::from_vec(py, b1),
+            shaped(py, w2, actions)?,
+            PyArray1::from_vec(py, b2),
+        ))
+    }
+
+    fn set_weights(
+        &self,
+        py: Python<'_>,
+        w1: Matrix<'_>,
+        b1: Vector<'_>,
+        w2: Matrix<'_>,
+        b2: Vector<'_>,
+    ) -> Result<()> {
+        let (hidden, actions) = self.read(|l| (l.settings().hidden_size, l.settings().action_size));
+        let ((w1, w1_width), (w2, w2_width)) = (matrix(&w1), matrix(&w2));
+        width("W1", w1_width, hidden)?;
+        width("W2", w2_width, actions)?;
+        let (b1, b2) = (vector(&b1), vector(&b2));
+        Ok(py.detach(|| self.write(|layer| layer.set_weights([&w1, &b1, &w2, &b2])))?)
+    }
+
+    fn context_of<'py>(
+        &self,
+        py: Python<'py>,
+        states: Matrix<'py>,
+        actions: Matrix<'py>,
+    ) -> Result<Bound<'py, PyArray2<f32>>> {
+        let states = self.states(py, "states", &states)?;
+        let actions = self.actions(py, &actions)?;
+        let contexts = py.detach(|| self.read(|layer| layer.context_of(&states, &actions)))?;
+        let state_size = self.read(|layer| layer.settings().state_size);
+        shaped(py, contexts, state_size)
+    }
+
+    fn save(&self, py: Python<'_>, path: &str) -> Result<()> {
+        Ok(py.detach(|| self.read(|layer| layer.save(Path::new(path))))?)
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: &str) -> Result<Self> {
+        Ok(py.detach(|| DecisionLayer::load(Path::new(path)))?.into())
+    }
+
+    fn export_safetensors(&self, py: Python<'_>, path: &str) -> Result<()> {
+        Ok(py.detach(|| self.read(|layer| layer.export_safetensors(Path::new(path))))?)
+    }
+
+    #[staticmethod]
+    fn from_safetensors(py: Python<'_>, path: &str) -> Result<Self> {
+        Ok(py.detach(|| DecisionLayer::from_safetensors(Path::new(path)))?.into())
+    }
+}
+
+impl Layer {
+    /// The layer itself, for a trainer that shares it.
+    pub(crate) fn shared(&self) -> Arc<RwLock<DecisionLayer>> {
+        Arc::clone(&self.core)
+    }
+
+    /// Call it detached: another thread may hold the lock and wait for the interpreter.
+    fn read<T>(&self, look: impl FnOnce(&DecisionLayer) -> T) -> T {
+        look(&self.core.read().expect(UNPOISONED))
+    }
+
+    /// Call it detached, like [`Self::read`].
+    fn write<T>(&self, change: impl FnOnce(&mut DecisionLayer) -> T) -> T {
+        change(&mut self.core.write().expect(UNPOISONED))
+    }
+
+    fn asked(
+        &self,
+        py: Python<'_>,
+        states: &Matrix<'_>,
+        returns: &PyReadonlyArray1<'_, f64>,
+        contexts: Option<&Matrix<'_>>,
+        timesteps: Option<&PyReadonlyArray1<'_, i64>>,
+    ) -> Result<Asked> {
+        Ok(Asked {
+            states: self.states(py, "states", states)?,
+            returns: vector(returns),
+            contexts: contexts.map(|contexts| self.states(py, "contexts", contexts)).transpose()?,
+            timesteps: timesteps.map(vector),
+        })
+    }
+
+    fn states(&self, py: Python<'_>, name: &str, states: &Matrix<'_>) -> Result<Vec<f32>> {
+        let expected = py.detach(|| self.read(|layer| layer.settings().state_size));
+        let (numbers, got) = matrix(states);
+        width(name, got, expected)?;
+        Ok(numbers)
+    }
+
+    fn actions(&self, py: Python<'_>, actions: &Matrix<'_>) -> Result<Vec<f32>> {
+        let expected = py.detach(|| self.read(|layer| layer.settings().action_size));
+        let (numbers, got) = matrix(actions);
+        width("actions", got, expected)?;
+        Ok(numbers)
+    }
+
+    fn rows<'py>(&self, py: Python<'py>, actions: Vec<f32>) -> Result<Bound<'py, PyArray2<f32>>> {
+        let action_size = py.detach(|| self.read(|layer| layer.settings().action_size));
+        shaped(py, actions, action_size)
+    }
+}
+
+impl From<DecisionLayer> for Layer {
+    fn from(layer: DecisionLayer) -> Self {
+        Self { core: Arc::new(RwLock::new(layer)) }
+    }
+}
+
+impl Asked {
+    fn questions(&self) -> Questions<'_> {
+        Questions {
+            states: &self.states,
+            returns: &self.returns,
+            contexts: self.contexts.as_deref(),
+            timesteps: self.timesteps.as_deref(),
+        }
+    }
+}
+
+/// A matrix is as wide as the layer is made for; once flattened, nobody could tell.
+fn width(name: &str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Dimension { field: name.to_owned(), expected, got }.into())
+}
+
+fn shaped(py: Python<'_>, numbers: Vec<f32>, width: usize) -> Result<Bound<'_, PyArray2<f32>>> {
+    let rows = numbers.len() / width;
+    Ok(PyArray1::from_vec(py, numbers).reshape([rows, width])?)
+}
