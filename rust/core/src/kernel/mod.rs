@@ -1,6 +1,10 @@
 //! The arithmetic that everything else waits for. One folder a family of kernels, in it one file an instruction set;
 //! `scalar.rs` is the reference that the others are tested against. The only unsafe code of the crate lives here.
 
+pub mod distance;
+pub mod gemm;
+pub mod wide;
+
 use std::sync::OnceLock;
 
 /// An instruction set that kernels were written for.

@@ -1,0 +1,180 @@
+//! Distances between vectors, twice: over int8 codes, for scans that wait for memory, and at full precision, for the
+//! numbers that answers carry.
+//!
+//! A row is coded as `scale * code`, one signed byte a component, with the length of what the code leaves out. A query is
+//! coded with sixteen bits, so that its own rounding is nothing beside a row's. Integer sums are exact, so every
+//! instruction set gives the same bits; so do the f64 sums, because all of them add in one fixed order.
+
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::Isa;
+
+/// Sixty-four components of a code: one cache line. The last line of a row is padded with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Line(pub [i8; Self::LEN]);
+
+impl Line {
+    /// Components a line.
+    pub const LEN: usize = 64;
+    /// A line of padding.
+    pub const ZERO: Self = Self([0; Self::LEN]);
+
+    /// Lines that a vector takes.
+    pub fn needed(dimension: usize) -> usize {
+        dimension.div_ceil(Self::LEN)
+    }
+}
+
+/// What turns a row's code back into geometry.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shape {
+    /// The row is about `scale * code`.
+    pub scale: f32,
+    /// The row's length, right to a part in 2^24 (infinite where f32 ends; rounded up where f32 gets coarse).
+    pub norm: f32,
+    /// The length of `row - scale * code`, rounded up.
+    pub residual: f32,
+}
+
+/// A query coded with sixteen bits a component: about `step * (256 * high + low)`.
+#[derive(Clone, Debug, Default)]
+pub struct Fine {
+    high: Vec<Line>,
+    low: Vec<Line>,
+    /// `256 * high + low`, for machines that multiply sixteen bits at once.
+    wide: Vec<[i16; Line::LEN]>,
+    high_sum: i64,
+    low_sum: i64,
+    /// The worth of one unit.
+    pub step: f64,
+    /// The query's length.
+    pub norm: f64,
+    /// The length of what the code leaves out.
+    pub residual: f64,
+}
+
+impl Fine {
+    /// The greatest sixteen-bit component whose upper half still fits seven bits when the lower is rounded to nearest.
+    const PEAK: f64 = 127.0 * 256.0 + 127.0;
+    /// Adding it rounds a small f64 to an integer.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
+    /// Codes `query` in the memory already here.
+    pub fn encode(&mut self, query: &[f32]) {
+        let Self { high, low, wide, high_sum, low_sum, step, norm, residual } = self;
+        let peak = query.iter().fold(0.0_f64, |peak, x| peak.max(f64::from(x.abs())));
+        *step = peak / Self::PEAK;
+        let per_step = if peak > 0.0 { Self::PEAK / peak } else { 0.0 };
+        let (mut square, mut left_out) = (0.0, 0.0);
+        (*high_sum, *low_sum) = (0, 0);
+        high.clear();
+        low.clear();
+        wide.clear();
+        for part in query.chunks(Line::LEN) {
+            let (mut upper, mut lower, mut whole) = (Line::ZERO, Line::ZERO, [0; Line::LEN]);
+            for (i, &x) in part.iter().enumerate() {
+                let x = f64::from(x);
+                let code = (x * per_step + Self::ROUNDER) - Self::ROUNDER;
+                square += x * x;
+                left_out += (x - *step * code).powi(2);
+                let code = code as i32;
+                let top = (code + 128) >> 8;
+                whole[i] = code as i16;
+                upper.0[i] = top as i8;
+                lower.0[i] = (code - 256 * top) as i8;
+                *high_sum += i64::from(upper.0[i]);
+                *low_sum += i64::from(lower.0[i]);
+            }
+            high.push(upper);
+            low.push(lower);
+            wide.push(whole);
+        }
+        *norm = square.sqrt();
+        *residual = left_out.sqrt();
+    }
+}
+
+type Dots = fn(&[&[Line]], &Fine, &mut [f64]);
+type Products = fn(&[f32], &[f32]) -> (f64, f64);
+type Squared = fn(&[f32], &[f32]) -> f64;
+type Encode = fn(&[f32], &mut [Line]) -> Shape;
+
+/// The kernels of one instruction set. Ask for it once and keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    dots: Dots,
+    products: Products,
+    squared_distance: Squared,
+    encode: Encode,
+}
+
+impl Kernel {
+    const SCALAR: Self = Self {
+        dots: scalar::dots,
+        products: scalar::products,
+        squared_distance: scalar::squared_distance,
+        encode: scalar::encode,
+    };
+
+    /// Rows that are fetched before their turn comes: some 6 KB at 768 dimensions.
+    pub const AHEAD: usize = 8;
+
+    /// The kernels of [`Isa::best`].
+    pub fn best() -> Self {
+        Self::of(Isa::best()).unwrap_or(Self::SCALAR)
+    }
+
+    /// The kernels of one set, if this machine can run it.
+    pub fn of(isa: Isa) -> Option<Self> {
+        if !Isa::available().contains(&isa) {
+            return None;
+        }
+        match isa {
+            Isa::Scalar => Some(Self::SCALAR),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(neon::KERNEL),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86::avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86::avx512(),
+            _ => None,
+        }
+    }
+
+    /// For the first `out.len()` rows the exact sum of `code[i] * (256 * high[i] + low[i])`. All rows have as many
+    /// lines as the query. Rows may lie anywhere: they are fetched ahead of their turn, and so are up to
+    /// [`Self::AHEAD`] rows beyond those that are asked for.
+    pub fn dots(self, rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
+        assert!(rows.len() >= out.len(), "a row for every number");
+        (self.dots)(rows, query, out);
+    }
+
+    /// The sums of `a[i] * b[i]` and of `b[i] * b[i]`.
+    ///
+    /// Products of two f32 are exact in f64; they are summed in sixteen lanes that are folded in one fixed order, so
+    /// every instruction set gives the same bits.
+    pub fn products(self, a: &[f32], b: &[f32]) -> (f64, f64) {
+        assert_eq!(a.len(), b.len(), "vectors of one length");
+        (self.products)(a, b)
+    }
+
+    /// The sum of `(a[i] - b[i])²`, with the same promise.
+    pub fn squared_distance(self, a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len(), "vectors of one length");
+        (self.squared_distance)(a, b)
+    }
+
+    /// Codes a vector of finite numbers into `codes`, which has [`Line::needed`] lines.
+    pub fn encode(self, vector: &[f32], codes: &mut [Line]) -> Shape {
+        assert_eq!(codes.len(), Line::needed(vector.len()), "as many lines as the vector needs");
+        (self.encode)(vector, codes)
+    }
+}

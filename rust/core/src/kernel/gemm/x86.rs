@@ -1,0 +1,314 @@
+//! Tiles of C in registers: 8 x 32 under AVX-512, 6 x 16 under AVX2. Each step of k loads one row of B's tile and
+//! broadcasts one number of A for each row of C.
+
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores, and calls of functions that need a CPU feature"
+)]
+
+use std::arch::x86_64::{
+    __m256, __m256i, __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps,
+    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
+    _mm512_setzero_ps,
+};
+
+use super::{Combination, Gemm, Isa, Product, Start};
+
+pub(super) fn avx512() -> Option<Gemm> {
+    Isa::available().contains(&Isa::Avx512).then_some(Gemm {
+        isa: Isa::Avx512,
+        // SAFETY: the closures are handed out only when this CPU has the features.
+        product: |product| unsafe { wide::product(product) },
+        // SAFETY: as above.
+        combination: |combination| unsafe { wide::combination(combination) },
+    })
+}
+
+pub(super) fn avx2() -> Option<Gemm> {
+    Isa::available().contains(&Isa::Avx2).then_some(Gemm {
+        isa: Isa::Avx2,
+        // SAFETY: the closures are handed out only when this CPU has the features.
+        product: |product| unsafe { narrow::product(product) },
+        // SAFETY: as above.
+        combination: |combination| unsafe { narrow::combination(combination) },
+    })
+}
+
+/// Rows of B that a pass over C reads: a block of 256 rows of a hidden layer stays in the second-level cache while all
+/// rows of A are multiplied with it.
+const BLOCK: usize = 256;
+
+/// How far ahead of its use a row of a weighted sum is fetched.
+const AHEAD: usize = 6;
+
+/// Where a tile lies. The pointers are good for all that `depth`, the strides and the tile's size reach.
+#[derive(Clone, Copy)]
+struct Tile {
+    depth: usize,
+    a: *const f32,
+    row: usize,
+    step: usize,
+    b: *const f32,
+    c: *mut f32,
+    columns: usize,
+    zero: bool,
+}
+
+/// The functions of one vector width. They differ in nothing but the vectors they name.
+macro_rules! kernels {
+    (
+        $module:ident, $features:literal, $vector:ty, $lanes:literal, $mask:ty, $mask_of:expr,
+        $load:expr, $store:expr, $fma:ident, $broadcast:ident, $zero:ident,
+        tiles: $rows:literal x $vectors:literal, strips: $strip:literal
+    ) => {
+        mod $module {
+            use super::*;
+
+            const LANES: usize = $lanes;
+
+            #[target_feature(enable = $features)]
+            pub(super) fn product(product: Product<'_>) {
+                let Product { rows, columns, depth, left, right, target, start } = product;
+                let mut done = 0;
+                loop {
+                    let depth_now = (depth - done).min(BLOCK);
+                    let zero = done == 0 && start == Start::Zero;
+                    let mut i = 0;
+                    while i < rows {
+                        let high = (rows - i).min($rows);
+                        let mut j = 0;
+                        while j < columns {
+                            let wide = (columns - j).min($vectors * LANES);
+                            // SAFETY: i < rows, j < columns and done <= depth, so by the proof that `Product` carries
+                            // all three pointers lie inside their slices or, where nothing is left to read, at the end.
+                            let tile = unsafe {
+                                Tile {
+                                    depth: depth_now,
+                                    a: left
+                                        .values
+                                        .as_ptr()
+                                        .wrapping_add(i * left.row + done * left.step),
+                                    row: left.row,
+                                    step: left.step,
+                                    b: right.as_ptr().wrapping_add(done * columns + j),
+                                    c: target.as_mut_ptr().add(i * columns + j),
+                                    columns,
+                                    zero,
+                                }
+                            };
+                            // SAFETY: `high` rows and `wide` columns from (i, j) lie inside C.
+                            unsafe { dispatch(tile, high, wide) };
+                            j += wide;
+                        }
+                        i += high;
+                    }
+                    done += depth_now;
+                    if done == depth {
+                        break;
+                    }
+                }
+            }
+
+            /// # Safety
+            ///
+            /// `tile` covers `high` rows and `wide` columns.
+            #[target_feature(enable = $features)]
+            unsafe fn dispatch(tile: Tile, high: usize, wide: usize) {
+                let vectors = wide.div_ceil(LANES);
+                let mask = $mask_of(wide - (vectors - 1) * LANES);
+                macro_rules! of {
+                                            ($r:literal) => {
+                                                match vectors {
+                                                    // SAFETY: the tile covers $r rows and this many vectors, the last one masked.
+                                                    1 => unsafe { tile_of::<$r, 1>(tile, mask) },
+                                                    // SAFETY: as above.
+                                                    _ => unsafe { tile_of::<$r, 2>(tile, mask) },
+                                                }
+                                            };
+                                        }
+                match high {
+                    1 => of!(1),
+                    2 => of!(2),
+                    3 => of!(3),
+                    4 => of!(4),
+                    5 => of!(5),
+                    6 => of!(6),
+                    7 => of!(7),
+                    _ => of!($rows),
+                }
+            }
+
+            /// # Safety
+            ///
+            /// `tile` covers `R` rows and `V` vectors, the last one as far as `mask` says.
+            #[target_feature(enable = $features)]
+            unsafe fn tile_of<const R: usize, const V: usize>(tile: Tile, mask: $mask) {
+                let Tile { depth, mut a, row, step, mut b, c, columns, zero } = tile;
+                let full = $mask_of(LANES);
+                let mask_at = |v: usize| if v + 1 == V { mask } else { full };
+                let mut sums = [[$zero(); V]; R];
+                if !zero {
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            // SAFETY: inside C by this function's contract.
+                            *sum = unsafe { $load(c.add(r * columns + v * LANES), mask_at(v)) };
+                        }
+                    }
+                }
+                for _ in 0..depth {
+                    let mut right = [$zero(); V];
+                    for (v, right) in right.iter_mut().enumerate() {
+                        // SAFETY: a row of B as far as the tile is wide.
+                        *right = unsafe { $load(b.add(v * LANES), mask_at(v)) };
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: row r of A at this step of k.
+                        let factor = $broadcast(unsafe { *a.add(r * row) });
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = $fma(factor, right, *sum);
+                        }
+                    }
+                    a = a.wrapping_add(step);
+                    b = b.wrapping_add(columns);
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        // SAFETY: inside C by this function's contract.
+                        unsafe { $store(c.add(r * columns + v * LANES), mask_at(v), *sum) };
+                    }
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn combination(combination: Combination<'_>) {
+                let Combination { terms, rows, target } = combination;
+                let columns = target.len();
+                let mut j = 0;
+                while j < columns {
+                    let wide = (columns - j).min($strip * LANES);
+                    let vectors = wide.div_ceil(LANES);
+                    let mask = $mask_of(wide - (vectors - 1) * LANES);
+                    let (b, c) =
+                        (rows.as_ptr().wrapping_add(j), target.as_mut_ptr().wrapping_add(j));
+                    // SAFETY: `wide` columns from j lie inside the target and, by the proof that `Combination`
+                    // carries, inside every row that a term names.
+                    j += unsafe {
+                        match vectors {
+                            $strip => strip::<$strip>(terms, b, c, columns, mask),
+                            4 => strip::<4>(terms, b, c, columns, mask),
+                            5.. => strip::<4>(terms, b, c, columns, $mask_of(LANES)),
+                            3 => strip::<3>(terms, b, c, columns, mask),
+                            2 => strip::<2>(terms, b, c, columns, mask),
+                            _ => strip::<1>(terms, b, c, columns, mask),
+                        }
+                    }
+                    .min(wide);
+                }
+            }
+
+            /// Sums `V` vectors of the rows that `terms` names; says how many columns that were at most.
+            ///
+            /// # Safety
+            ///
+            /// `c`, and `b` plus a row's index times `columns`, are good for `V` vectors, the last one as far as `mask`
+            /// says.
+            #[target_feature(enable = $features)]
+            unsafe fn strip<const V: usize>(
+                terms: &[(u32, f32)],
+                b: *const f32,
+                c: *mut f32,
+                columns: usize,
+                mask: $mask,
+            ) -> usize {
+                let full = $mask_of(LANES);
+                let mask_at = |v: usize| if v + 1 == V { mask } else { full };
+                let mut sums = [$zero(); V];
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: inside the target by this function's contract.
+                    *sum = unsafe { $load(c.add(v * LANES), mask_at(v)) };
+                }
+                for (at, &(index, value)) in terms.iter().enumerate() {
+                    if let Some(&(next, _)) = terms.get(at + AHEAD) {
+                        let next = b.wrapping_add(next as usize * columns);
+                        for line in (0..V * LANES).step_by(16) {
+                            // A prefetch reads nothing: any address will do.
+                            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
+                        }
+                    }
+                    let (row, factor) =
+                        (b.wrapping_add(index as usize * columns), $broadcast(value));
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        // SAFETY: inside the row by this function's contract.
+                        *sum = $fma(factor, unsafe { $load(row.add(v * LANES), mask_at(v)) }, *sum);
+                    }
+                }
+                for (v, sum) in sums.iter().enumerate() {
+                    // SAFETY: inside the target by this function's contract.
+                    unsafe { $store(c.add(v * LANES), mask_at(v), *sum) };
+                }
+                V * LANES
+            }
+        }
+    };
+}
+
+kernels!(
+    wide, "avx512f", __m512, 16, __mmask16, lanes_of_16,
+    load_16, store_16, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    tiles: 8 x 2, strips: 16
+);
+
+kernels!(
+    narrow, "avx2,fma", __m256, 8, __m256i, lanes_of_8,
+    load_8, store_8, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    tiles: 6 x 2, strips: 12
+);
+
+fn lanes_of_16(lanes: usize) -> __mmask16 {
+    u16::MAX >> (16 - lanes)
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are readable.
+#[target_feature(enable = "avx512f")]
+unsafe fn load_16(from: *const f32, mask: __mmask16) -> __m512 {
+    // SAFETY: lanes outside the mask are not touched, and `loadu` asks for no alignment.
+    unsafe { _mm512_maskz_loadu_ps(mask, from) }
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are writable.
+#[target_feature(enable = "avx512f")]
+unsafe fn store_16(to: *mut f32, mask: __mmask16, values: __m512) {
+    // SAFETY: lanes outside the mask are not touched, and `storeu` asks for no alignment.
+    unsafe { _mm512_mask_storeu_ps(to, mask, values) }
+}
+
+#[target_feature(enable = "avx2")]
+fn lanes_of_8(lanes: usize) -> __m256i {
+    const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let from: &[i32; 8] = LANES[8 - lanes..].first_chunk().expect("between 1 and 8 lanes");
+    // SAFETY: eight readable integers; `loadu` asks for no alignment.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are readable.
+#[target_feature(enable = "avx2")]
+unsafe fn load_8(from: *const f32, mask: __m256i) -> __m256 {
+    // SAFETY: lanes outside the mask are not touched, and `maskload` asks for no alignment.
+    unsafe { _mm256_maskload_ps(from, mask) }
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are writable.
+#[target_feature(enable = "avx2")]
+unsafe fn store_8(to: *mut f32, mask: __m256i, values: __m256) {
+    // SAFETY: lanes outside the mask are not touched, and `maskstore` asks for no alignment.
+    unsafe { _mm256_maskstore_ps(to, mask, values) }
+}
