@@ -5,6 +5,7 @@ pub mod clock;
 pub mod error;
 pub mod filter;
 pub mod ids;
+pub mod index;
 pub mod kernel;
 pub mod metric;
 pub mod pool;

@@ -1,0 +1,121 @@
+//! Sets of rows: one bit a row, sixty-four rows a word.
+
+/// A set of positions `0..len`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    /// Adds a position at the end.
+    pub(super) fn push(&mut self, value: bool) {
+        if self.len.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        self.words[self.len / 64] |= u64::from(value) << (self.len % 64);
+        self.len += 1;
+    }
+
+    /// Whether `at` is in the set.
+    pub(super) fn get(&self, at: usize) -> bool {
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// Takes `at` out of the set.
+    pub(super) fn unset(&mut self, at: usize) {
+        self.words[at / 64] &= !(1 << (at % 64));
+    }
+
+    /// How many positions are in the set.
+    pub(super) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The words, the first position in the lowest bit of the first.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Becomes a copy of `other`, in the memory it already has.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        let Self { words, len } = self;
+        words.clone_from(&other.words);
+        *len = other.len;
+    }
+
+    /// Takes every position out.
+    pub(super) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// Keeps the positions whose value in `column` passes. A column that differs in length from the set is a bug.
+    pub(super) fn narrow<T: Copy>(&mut self, column: &[T], passes: impl Fn(T) -> bool) {
+        debug_assert_eq!(column.len(), self.len);
+        for (word, values) in self.words.iter_mut().zip(column.chunks(64)) {
+            if *word == 0 {
+                continue;
+            }
+            let mut keep = 0;
+            for (bit, &value) in values.iter().enumerate() {
+                keep |= u64::from(passes(value)) << bit;
+            }
+            *word &= keep;
+        }
+    }
+
+    /// Keeps the positions that are in `other` (or are not, if `wanted` is false).
+    pub(super) fn narrow_to(&mut self, other: &Self, wanted: bool) {
+        debug_assert_eq!(other.len, self.len);
+        let flip = if wanted { 0 } else { u64::MAX };
+        for (word, theirs) in self.words.iter_mut().zip(&other.words) {
+            *word &= theirs ^ flip;
+        }
+    }
+
+    /// The positions in the set, rising.
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(at, &word)| {
+            std::iter::successors((word != 0).then_some(word), |word| {
+                let rest = word & (word - 1);
+                (rest != 0).then_some(rest)
+            })
+            .map(move |word| at * 64 + word.trailing_zeros() as usize)
+        })
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+}
+
+impl FromIterator<bool> for Bits {
+    fn from_iter<I: IntoIterator<Item = bool>>(values: I) -> Self {
+        let mut bits = Self::default();
+        values.into_iter().for_each(|value| bits.push(value));
+        bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bits;
+
+    #[test]
+    fn a_set_gives_back_what_was_put_in_across_word_borders() {
+        let member = |i: usize| i.is_multiple_of(3) || i == 64;
+        let mut bits: Bits = (0..200).map(member).collect();
+        let expected: Vec<usize> = (0..200).filter(|&i| member(i)).collect();
+        assert_eq!(bits.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(bits.count(), expected.len());
+        bits.unset(64);
+        assert!(!bits.get(64) && bits.get(63));
+        let column: Vec<usize> = (0..200).collect();
+        bits.narrow(&column, |i| i >= 100);
+        assert_eq!(bits.iter().next(), Some(102));
+        let odd: Bits = (0..200).map(|i| i % 2 == 1).collect();
+        bits.narrow_to(&odd, false);
+        assert!(bits.iter().all(|i| i % 2 == 0) && bits.count() > 0);
+    }
+}

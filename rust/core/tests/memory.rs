@@ -1,0 +1,90 @@
+//! What is allocated, counted: nothing on the hot paths once they are warm, and never much more than a file holds.
+
+#![expect(unsafe_code, reason = "an allocator that counts has to be one")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
+
+#[expect(dead_code, reason = "this test needs the twin's samples only")]
+mod twin;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use precedent_core::nn::{DecisionLayer, LayerSettings};
+use twin::Material;
+
+/// The system's allocator with a tally for each thread.
+struct Counting;
+
+thread_local! {
+    /// Allocations, and bytes in all of them.
+    static TALLY: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (count, bytes) = TALLY.get();
+        TALLY.set((count + 1, bytes + layout.size()));
+        // SAFETY: the caller's promises are the system's conditions.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` allocates on this thread: times and bytes.
+fn tally<T>(work: impl FnOnce() -> T) -> (usize, usize, T) {
+    let before = TALLY.get();
+    let result = work();
+    let after = TALLY.get();
+    (after.0 - before.0, after.1 - before.1, result)
+}
+
+#[test]
+fn a_warm_layer_trains_and_answers_without_allocating() {
+    let settings = LayerSettings { hidden_size: 40, ..LayerSettings::new(30, 20) };
+    let mut layer = DecisionLayer::new(settings.clone()).unwrap();
+    let material = Material::new(1, &settings, 32);
+    let mut action = vec![0.0; 20];
+    for round in 0..3 {
+        let (count, _, ()) = tally(|| {
+            layer.train(&material.full()).unwrap();
+            layer.train(&material.plain()).unwrap();
+        });
+        assert!(count == 0 || round == 0, "{count} allocations in a warm training step");
+    }
+    for round in 0..3 {
+        let context = Some(&material.contexts[..30]);
+        let (count, _, ()) = tally(|| {
+            for context in [None, context] {
+                let state = &material.states[..30];
+                layer.predict_into(state, 0.5, context, Some(3), &mut action).unwrap();
+            }
+        });
+        assert!(count == 0 || round == 0, "{count} allocations in a warm answer");
+    }
+}
+
+#[test]
+fn a_file_never_makes_the_reader_allocate_much_more_than_it_holds() {
+    let settings = LayerSettings { hidden_size: 16, ..LayerSettings::new(24, 8) };
+    let layer = DecisionLayer::new(settings).unwrap();
+    let bytes = layer.to_bytes().unwrap();
+    let (_, most, _) = tally(|| DecisionLayer::from_bytes(&bytes).unwrap());
+    assert!(most < 3 * bytes.len() + 4096, "{most} bytes for a file of {}", bytes.len());
+    let mut spoiled = bytes.clone();
+    for at in 0..bytes.len() {
+        for byte in [0x00, 0x7F, 0xC6, 0xDB, 0xDD, 0xDF, 0xFF] {
+            spoiled[at] = byte;
+            let (_, most, _) = tally(|| DecisionLayer::from_bytes(&spoiled).is_ok());
+            assert!(most < 3 * bytes.len() + 4096, "{most} bytes with {byte:#x} at {at}");
+        }
+        spoiled[at] = bytes[at];
+    }
+}
