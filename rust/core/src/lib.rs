@@ -12,6 +12,7 @@ pub mod pool;
 pub mod returns;
 pub mod rng;
 pub mod rows;
+pub mod text;
 
 pub use error::{Error, Result};
 pub use filter::Filter;

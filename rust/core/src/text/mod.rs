@@ -1,0 +1,5 @@
+//! Text without a language model: the hashing encoder, which turns words into states.
+
+mod hashing;
+
+pub use hashing::HashingEncoder;
