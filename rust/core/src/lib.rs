@@ -8,6 +8,7 @@ pub mod ids;
 pub mod index;
 pub mod kernel;
 pub mod metric;
+pub mod nn;
 pub mod pool;
 pub mod returns;
 pub mod rng;

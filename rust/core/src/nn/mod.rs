@@ -1,0 +1,32 @@
+//! The decision layer: a network of two matrices that answers where no precedent is near, trained offline on the CPU.
+//!
+//! [`DecisionLayer`] is the public type. Its input is `state || return code || context` ([`encode`], [`context`]), its
+//! arithmetic is in [`mlp`] on the kernels of [`crate::kernel::gemm`], its steps in [`learn`] and [`optimizer`], its
+//! answers in [`predict`], what its confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what
+//! the [`trainer`] asks of a store.
+
+pub mod atomic;
+pub mod calibration;
+pub mod context;
+mod crew;
+pub mod encode;
+pub mod experience;
+pub mod layer;
+pub mod learn;
+pub mod mlp;
+pub mod optimizer;
+pub mod predict;
+pub mod questions;
+pub mod safetensors;
+pub mod settings;
+mod sums;
+pub mod trainer;
+mod waves;
+pub mod weights;
+
+pub use calibration::{Confidence, Prediction, cosine};
+pub use experience::{Episodes, Experience};
+pub use layer::DecisionLayer;
+pub use learn::StepMetrics;
+pub use questions::{Batch, Questions};
+pub use settings::{ContextKind, Encoding, LayerSettings, Optimizer, ReturnScale};

@@ -1,0 +1,252 @@
+//! Answers: one at a time in microseconds, or many.
+//!
+//! A single answer waits for memory, so it reads only the weights it needs: no rows of a context that is zero, none of
+//! hidden units that the ReLU silenced, and the return code's part of the first layer is kept from question to question.
+//! Sums run in the order of the matrix products, so one answer has the bits that it has among many.
+
+use std::sync::Mutex;
+
+use super::crew::{Crew, Grid};
+use super::layer::DecisionLayer;
+use super::mlp;
+use super::questions::{Batch, Names, Questions, length};
+use super::sums;
+use crate::error::{Error, Result};
+use crate::pool::Pool;
+
+/// Desired returns whose part of the first layer is kept.
+const KEPT_CODES: usize = 16;
+/// Questions whose inputs are held at once, a thread.
+const QUESTIONS: usize = 64;
+const TILE: usize = 8;
+const UNPOISONED: &str = "no holder panics";
+
+/// Memory of predictions, kept between them. A clone starts with none.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// As many as there were questions at the same time.
+    drafts: Mutex<Vec<Draft>>,
+    /// Desired returns by their bits, and b1 plus their code's part of the first layer's sums.
+    codes: Mutex<Vec<(u64, Vec<f32>)>>,
+}
+
+/// What one question needs.
+#[derive(Debug, Default)]
+struct Draft {
+    block: Vec<f32>,
+    hidden: Vec<f32>,
+    terms: Vec<(u32, f32)>,
+}
+
+impl Clone for Desk {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Desk {
+    /// The weights changed.
+    pub(super) fn forget(&mut self) {
+        self.codes.get_mut().expect(UNPOISONED).clear();
+    }
+}
+
+impl DecisionLayer {
+    /// The action for one situation, `[action_size]`.
+    pub fn predict(
+        &self,
+        state: &[f32],
+        desired_return: f64,
+        context: Option<&[f32]>,
+        timestep: Option<i64>,
+    ) -> Result<Vec<f32>> {
+        let mut action = vec![0.0; self.shape.output];
+        self.predict_into(state, desired_return, context, timestep, &mut action)?;
+        Ok(action)
+    }
+
+    /// [`Self::predict`] into memory of the caller, `[action_size]`; once warm it allocates nothing.
+    pub fn predict_into(
+        &self,
+        state: &[f32],
+        desired_return: f64,
+        context: Option<&[f32]>,
+        timestep: Option<i64>,
+        action: &mut [f32],
+    ) -> Result<()> {
+        self.answer(state, desired_return, context, timestep, action).map(|_| ())
+    }
+
+    /// The actions for many situations, `[n, action_size]`.
+    pub fn predict_many(&self, questions: &Questions<'_>) -> Result<Vec<f32>> {
+        self.predict_many_on(questions, None)
+    }
+
+    /// [`Self::predict_many`] on the threads of a pool.
+    pub fn predict_many_on(
+        &self,
+        questions: &Questions<'_>,
+        pool: Option<&Pool>,
+    ) -> Result<Vec<f32>> {
+        let n = questions.checked(&self.settings, &Names::ASKED)?;
+        if !self.trained {
+            return Err(Error::NotTrained);
+        }
+        Ok(self.outputs(questions, n, pool))
+    }
+
+    /// The loss of a batch, without learning from it; also of a layer that never learned.
+    pub fn loss(&self, batch: &Batch<'_>) -> Result<f64> {
+        self.loss_on(batch, None)
+    }
+
+    /// [`Self::loss`] on the threads of a pool.
+    pub fn loss_on(&self, batch: &Batch<'_>, pool: Option<&Pool>) -> Result<f64> {
+        let n = batch.checked(&self.settings)?;
+        let output = self.outputs(&batch.questions, n, pool);
+        let (share, width) = (batch.shares(n), self.shape.output);
+        let errors = output.chunks_exact(width).zip(batch.actions.chunks_exact(width));
+        let weighted = errors.enumerate().map(|(i, (o, a))| share(i) * sums::distance(o, a));
+        Ok(weighted.sum::<f64>() / width as f64)
+    }
+
+    /// What the first layer sees, `[n, 3 state_size]`.
+    pub fn inputs(&self, questions: &Questions<'_>) -> Result<Vec<f32>> {
+        let n = questions.checked(&self.settings, &Names::LEARNED)?;
+        let mut x = vec![0.0; n * self.shape.input];
+        self.fill_inputs(questions, 0, &mut x, self.shape.input);
+        Ok(x)
+    }
+
+    /// Writes the inputs from question `first` on, as many rows of `active` numbers as `x` has.
+    pub(super) fn fill_inputs(
+        &self,
+        questions: &Questions<'_>,
+        first: usize,
+        x: &mut [f32],
+        active: usize,
+    ) {
+        let (d, range) = (self.settings.state_size, self.return_range());
+        for (row, i) in x.chunks_exact_mut(active).zip(first..) {
+            let (state, rest) = row.split_at_mut(d);
+            let (code, context) = rest.split_at_mut(d);
+            state.copy_from_slice(&questions.states[i * d..][..d]);
+            let desired = questions.returns[i % questions.returns.len()];
+            self.encoder.encode_return(desired, range, code);
+            match questions.contexts {
+                Some(contexts) => context.copy_from_slice(&contexts[i * d..][..d]),
+                None => context.fill(0.0),
+            }
+            if let Some(timesteps) = questions.timesteps {
+                self.encoder.add_timestep(timesteps[i], context);
+            }
+        }
+    }
+
+    fn outputs(&self, questions: &Questions<'_>, n: usize, pool: Option<&Pool>) -> Vec<f32> {
+        let (shape, active) = (self.shape, self.active(questions));
+        let [w1, b1, w2, b2] = shape.split(&self.params);
+        let mut output = vec![0.0; n * shape.output];
+        Crew::gather(pool, |crew| {
+            let whole = Grid::new(&mut output, shape.output);
+            crew.each(whole, crew.share(n, TILE, QUESTIONS), &|first, output| {
+                let mut draft = self.desk.draft();
+                let Draft { block, hidden, .. } = &mut draft;
+                let rows = output.values.len() / shape.output;
+                block.resize(rows * active, 0.0);
+                hidden.resize(rows * shape.hidden, 0.0);
+                self.fill_inputs(questions, first, block, active);
+                mlp::hidden_rows(self.gemm, shape, w1, (block, active), (b1, false), hidden);
+                mlp::output_rows(self.gemm, shape, (w2, b2), hidden, output.values);
+                self.desk.give_back(draft);
+            });
+        });
+        output
+    }
+
+    /// Answers one question; says the norm of its hidden units.
+    pub(super) fn answer(
+        &self,
+        state: &[f32],
+        desired_return: f64,
+        context: Option<&[f32]>,
+        timestep: Option<i64>,
+        action: &mut [f32],
+    ) -> Result<f64> {
+        length("action", action.len(), self.shape.output)?;
+        let (returns, timesteps) = ([desired_return], timestep.as_ref().map(std::slice::from_ref));
+        Questions { states: state, returns: &returns, contexts: context, timesteps }
+            .checked(&self.settings, &Names::ONE)?;
+        if !self.trained {
+            return Err(Error::NotTrained);
+        }
+        let mut draft = self.desk.draft();
+        let Draft { block, hidden, terms } = &mut draft;
+        let [w1, b1, w2, b2] = self.shape.split(&self.params);
+        let size = self.settings.state_size * self.shape.hidden;
+        hidden.clear();
+        self.desk.with_code(desired_return, |code| match code {
+            Some(sums) => hidden.extend_from_slice(sums),
+            code => {
+                hidden.extend_from_slice(b1);
+                block.resize(state.len(), 0.0);
+                self.encoder.encode_return(desired_return, self.return_range(), block);
+                not_zero(block, terms);
+                self.gemm.combine(terms, &w1[size..2 * size], hidden);
+                *code = Some(hidden.clone());
+            }
+        });
+        not_zero(state, terms);
+        self.gemm.combine(terms, &w1[..size], hidden);
+        if context.is_some() || timestep.is_some() {
+            block.clear();
+            block.extend_from_slice(context.unwrap_or_default());
+            block.resize(state.len(), 0.0);
+            if let Some(timestep) = timestep {
+                self.encoder.add_timestep(timestep, block);
+            }
+            not_zero(block, terms);
+            self.gemm.combine(terms, &w1[2 * size..], hidden);
+        }
+        for h in hidden.iter_mut() {
+            *h = h.max(0.0);
+        }
+        not_zero(hidden, terms);
+        action.copy_from_slice(b2);
+        self.gemm.combine(terms, w2, action);
+        let norm = sums::squares(hidden).sqrt();
+        self.desk.give_back(draft);
+        Ok(norm)
+    }
+}
+
+impl Desk {
+    fn draft(&self) -> Draft {
+        self.drafts.lock().expect(UNPOISONED).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, draft: Draft) {
+        self.drafts.lock().expect(UNPOISONED).push(draft);
+    }
+
+    /// Shows `work` what is kept for a desired return; what it puts there is kept.
+    fn with_code(&self, desired_return: f64, work: impl FnOnce(&mut Option<Vec<f32>>)) {
+        let bits = desired_return.to_bits();
+        let mut codes = self.codes.lock().expect(UNPOISONED);
+        let mut kept = None;
+        if let Some(at) = codes.iter().position(|(known, _)| *known == bits) {
+            kept = Some(codes.remove(at).1); // and to the end, as the newest
+        }
+        work(&mut kept);
+        if codes.len() == KEPT_CODES {
+            codes.remove(0);
+        }
+        codes.extend(kept.map(|sums| (bits, sums)));
+    }
+}
+
+/// The terms of a sparse vector.
+fn not_zero(values: &[f32], terms: &mut Vec<(u32, f32)>) {
+    terms.clear();
+    terms.extend((0..).zip(values.iter().copied()).filter(|(_, value)| *value != 0.0));
+}

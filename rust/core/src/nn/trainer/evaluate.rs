@@ -1,0 +1,239 @@
+//! How good a layer is on episodes it did not learn from.
+
+use std::sync::Arc;
+
+use super::data::{Data, validating};
+use super::nearest::Gallery;
+use super::settings::TrainerSettings;
+use super::study::{GLANCE, Study, check_fit};
+use super::trust::{ReliabilityBin, Trust};
+use super::vectors::{Columns, Vectors};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::nn::{DecisionLayer, Experience, cosine};
+use crate::pool::Pool;
+
+/// What is evaluated.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    /// Which steps.
+    pub filter: Filter,
+    /// The filter of the run that trained the layer, if it is known to be another one: what that run held out, and what
+    /// it did not see at all, is then what counts as not learned from. `None` = `filter`.
+    pub trained_on: Option<Filter>,
+    /// The episodes that trained too.
+    pub include_training: bool,
+    /// Keep every prediction: `2 action_size` numbers a step.
+    pub keep_predictions: bool,
+}
+
+/// How often and how nearly the layer did what was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TaskScore {
+    /// The share of the steps whose predicted action is nearest to the pattern that was taken.
+    pub accuracy: f64,
+    /// Mean cosine similarity of the predicted action to the action taken, in [-1, 1].
+    pub avg_similarity: f64,
+    /// Steps.
+    pub count: usize,
+}
+
+/// Predictions by columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predictions {
+    /// The actions taken, `[n, action_size]`.
+    pub true_actions: Vec<f32>,
+    /// The actions predicted, `[n, action_size]`.
+    pub predicted_actions: Vec<f32>,
+    /// Their cosine similarities, `[n]`.
+    pub similarities: Vec<f64>,
+}
+
+/// What [`evaluate`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Over all steps.
+    pub overall: TaskScore,
+    /// By task type, in the order of their names.
+    pub per_task_type: Vec<(String, TaskScore)>,
+    /// Every prediction, if they were to be kept.
+    pub predictions: Option<Predictions>,
+    /// Expected calibration error: the mean distance of promise and result over the bins, weighted by their counts.
+    /// `None` for a layer that was not calibrated.
+    pub calibration_error: Option<f64>,
+    /// Ten bins of equal count, least confident first; fewer where there are fewer steps. Empty without calibration.
+    pub reliability: Vec<ReliabilityBin>,
+    /// Coverage in (0, 1] and the mean of 1 - similarity over that share of the steps, the most confident ones. Twenty
+    /// points, fewer where there are fewer steps. Empty without calibration.
+    pub risk_coverage: Vec<(f64, f64)>,
+}
+
+/// Asks `layer` for every step in `scope`, with the return that was achieved, and compares with what was done.
+///
+/// # Errors
+///
+/// [`Error::NotTrained`], [`Error::InsufficientData`] where no step is left to evaluate, and as in
+/// [`TrainingRun::start`](super::TrainingRun::start) where layer and store do not fit.
+pub fn evaluate(
+    experience: Arc<dyn Experience + Send + Sync>,
+    layer: &DecisionLayer,
+    settings: &TrainerSettings,
+    scope: &Scope,
+    poll: &mut dyn FnMut() -> Result<()>,
+) -> Result<Evaluation> {
+    if !layer.trained() {
+        return Err(Error::NotTrained);
+    }
+    let settings = settings.clone().checked()?;
+    check_fit(&*experience, layer)?;
+    let scale = layer.settings().return_scale;
+    let data = Data::load(&*experience, &scope.filter, &settings, scale)?;
+    let steps = steps_of(&*experience, &data, &settings, scope)?;
+    if steps.is_empty() {
+        return Err(Error::InsufficientData { required: 1, available: 0 });
+    }
+    let (names, embeddings) = experience.pattern_embeddings()?;
+    let patterns = Gallery::new(embeddings, layer.settings().action_size);
+    let vectors = Vectors::new(&data, layer.settings());
+    let timesteps = settings.timesteps;
+    let study = Study { experience, data, vectors, pool: Pool::shared()?, timesteps };
+    let mut tally = Tally::new(&study, &names, scope.keep_predictions);
+    let mut columns = Columns::default();
+    let mut cosines = Vec::new();
+    for samples in steps.chunks(GLANCE.min(patterns.rows_at_a_time())) {
+        poll()?;
+        study.fill(layer.settings(), samples, &mut columns)?;
+        let mut predicted = layer.predict_many_on(&columns.questions(), Some(&study.pool))?;
+        tally.similarities(samples, &predicted, &columns);
+        tally.confidences(layer, &predicted);
+        patterns.cosines(&study.pool, &mut predicted, &mut cosines);
+        tally.choices(samples, &cosines, patterns.len());
+    }
+    Ok(tally.finish(&steps))
+}
+
+/// The steps to evaluate, in order.
+fn steps_of(
+    experience: &dyn Experience,
+    data: &Data,
+    settings: &TrainerSettings,
+    scope: &Scope,
+) -> Result<Vec<u32>> {
+    let mut all: Vec<u32> = data.train.iter().chain(&data.validate).copied().collect();
+    all.sort_unstable();
+    if scope.include_training {
+        return Ok(all);
+    }
+    let Some(trained_on) = scope.trained_on.as_ref().filter(|filter| **filter != scope.filter)
+    else {
+        return Ok(data.validate.clone());
+    };
+    let names = experience.episodes(trained_on)?.names;
+    let held_out = validating(&names, settings.validation_split, settings.seed);
+    let learned: std::collections::HashSet<String> = names
+        .into_iter()
+        .zip(held_out)
+        .filter_map(|(name, held_out)| (!held_out).then_some(name))
+        .collect();
+    let unseen = |step: &u32| {
+        let episode = data.episode_of[*step as usize] as usize;
+        !learned.contains(&data.episodes.names[episode])
+    };
+    all.retain(unseen);
+    Ok(all)
+}
+
+/// What is known of each step so far, in the order of the steps.
+struct Tally<'a> {
+    study: &'a Study,
+    /// For each pattern of the gallery, its code in the data.
+    codes: Vec<Option<u32>>,
+    kept: Option<Predictions>,
+    similarities: Vec<f64>,
+    right: Vec<bool>,
+    /// Empty for a layer that was not calibrated.
+    confidences: Vec<f64>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(study: &'a Study, names: &[String], keep_predictions: bool) -> Self {
+        let known: std::collections::HashMap<&str, u32> =
+            study.data.episodes.pattern_names.iter().map(String::as_str).zip(0..).collect();
+        Self {
+            study,
+            codes: names.iter().map(|name| known.get(name.as_str()).copied()).collect(),
+            kept: keep_predictions.then(Predictions::default),
+            similarities: Vec::new(),
+            right: Vec::new(),
+            confidences: Vec::new(),
+        }
+    }
+
+    fn similarities(&mut self, samples: &[u32], predicted: &[f32], columns: &Columns) {
+        let width = predicted.len() / samples.len();
+        let pairs = predicted.chunks_exact(width).zip(columns.actions().chunks_exact(width));
+        self.similarities.extend(pairs.map(|(predicted, taken)| cosine(predicted, taken)));
+        if let Some(kept) = &mut self.kept {
+            kept.true_actions.extend_from_slice(columns.actions());
+            kept.predicted_actions.extend_from_slice(predicted);
+        }
+    }
+
+    fn confidences(&mut self, layer: &DecisionLayer, predicted: &[f32]) {
+        let actions = predicted.chunks_exact(layer.settings().action_size);
+        let confidences = actions.filter_map(|action| layer.confidence_of(action));
+        self.confidences.extend(confidences.map(|confidence| confidence.value));
+    }
+
+    /// Notes whether the nearest pattern, the first of equals, is the one that was taken.
+    fn choices(&mut self, samples: &[u32], cosines: &[f32], patterns: usize) {
+        for (at, &step) in samples.iter().enumerate() {
+            let cosines = &cosines[at * patterns..][..patterns];
+            let mut nearest = None;
+            for (pattern, &cosine) in cosines.iter().enumerate() {
+                if nearest.is_none_or(|(_, best)| cosine > best) {
+                    nearest = Some((pattern, cosine));
+                }
+            }
+            let taken = self.study.data.episodes.patterns[step as usize];
+            self.right.push(nearest.is_some_and(|(at, _)| self.codes[at] == Some(taken)));
+        }
+    }
+
+    fn finish(self, steps: &[u32]) -> Evaluation {
+        let episodes = &self.study.data.episodes;
+        let mut scores = vec![TaskScore::default(); episodes.task_type_names.len()];
+        let mut overall = TaskScore::default();
+        for ((&step, &similarity), &right) in steps.iter().zip(&self.similarities).zip(&self.right)
+        {
+            for score in [&mut overall, &mut scores[episodes.task_types[step as usize] as usize]] {
+                score.accuracy += f64::from(u8::from(right));
+                score.avg_similarity += similarity;
+                score.count += 1;
+            }
+        }
+        let mean = |score: TaskScore| TaskScore {
+            accuracy: score.accuracy / score.count as f64,
+            avg_similarity: score.avg_similarity / score.count as f64,
+            count: score.count,
+        };
+        let mut per_task_type: Vec<_> = episodes
+            .task_type_names
+            .iter()
+            .zip(scores)
+            .filter(|(_, score)| score.count > 0)
+            .map(|(name, score)| (name.clone(), mean(score)))
+            .collect();
+        per_task_type.sort_by(|a, b| a.0.cmp(&b.0));
+        let trust = Trust::of(&self.confidences, &self.similarities);
+        let similarities = self.similarities;
+        Evaluation {
+            overall: mean(overall),
+            per_task_type,
+            predictions: self.kept.map(|kept| Predictions { similarities, ..kept }),
+            calibration_error: trust.error,
+            reliability: trust.bins,
+            risk_coverage: trust.risk_coverage,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A run from its start, or its resumption, to its report.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::baseline;
+use super::checkpoint::{Checkpoint, Folder};
+use super::data::Data;
+use super::report::{Course, DataStats, EpochMetrics, FinalMetrics, Report};
+use super::sampling;
+use super::settings::TrainerSettings;
+use super::study::{Study, check_fit, unlearnable};
+use super::vectors::{BUDGET, Columns, Vectors};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::nn::{DecisionLayer, Experience};
+use crate::pool::Pool;
+use crate::rng::Rng;
+
+/// The share of the samples that learn without their context, so that the layer also answers where none is known.
+const CONTEXT_DROPPED: f64 = 0.2;
+/// The stream of the trainer's random numbers.
+const STREAM: u64 = 0x7472_6169_6E65_7200;
+
+/// One training run, epoch by epoch.
+///
+/// The layer is trained on a copy. At the end of each epoch the caller's layer is given that epoch's weights, so other
+/// threads always see a finished epoch, and an error or an interruption leaves the last one.
+pub struct TrainingRun {
+    layer: Arc<Mutex<DecisionLayer>>,
+    pub(super) work: DecisionLayer,
+    best: Option<DecisionLayer>,
+    pub(super) study: Study,
+    settings: TrainerSettings,
+    course: Course,
+    /// The training steps of the curriculum's easy episodes.
+    pub(super) easy: Option<Vec<u32>>,
+    history: Vec<EpochMetrics>,
+    folder: Option<Folder>,
+    /// Tells this run's data from others in a checkpoint.
+    fingerprint: u64,
+    pub(super) warm: bool,
+    failed: bool,
+}
+
+impl TrainingRun {
+    /// Chooses and splits the data, and restores the last checkpoint if `resume`. No vector is read yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InsufficientData`] where fewer steps match than `min_trajectories`, [`Error::Dimension`] or
+    /// [`Error::EncoderMismatch`] where layer and store do not fit, [`Error::Training`] where a return is not finite.
+    /// Resuming: [`Error::Io`] where there is no checkpoint, [`Error::Corrupt`] where it is damaged,
+    /// [`Error::Invalid`] where settings, layer or data are not those of the run that is resumed.
+    pub fn start(
+        experience: Arc<dyn Experience + Send + Sync>,
+        layer: Arc<Mutex<DecisionLayer>>,
+        settings: TrainerSettings,
+        filter: &Filter,
+        resume: bool,
+    ) -> Result<Self> {
+        let settings = settings.checked()?;
+        let mut work = layer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        check_fit(&*experience, &work)?;
+        let data = Data::load(&*experience, filter, &settings, work.settings().return_scale)?;
+        if data.selected() < settings.min_trajectories.max(1) {
+            return Err(Error::InsufficientData {
+                required: settings.min_trajectories.max(1),
+                available: data.selected(),
+            });
+        }
+        let easy = settings.curriculum.map(|curriculum| data.easy(&curriculum));
+        if let (Some(easy), Some(curriculum)) = (&easy, settings.curriculum)
+            && easy.is_empty()
+        {
+            return Err(Error::invalid(
+                "curriculum.max_duration",
+                "more milliseconds than the shortest training episode took",
+                curriculum.max_duration_ms,
+            ));
+        }
+        let folder = settings.save_path.as_deref().map(Folder::open).transpose()?;
+        let course = Course {
+            epochs: settings.epochs,
+            patience: settings.early_stopping_patience,
+            convergence_threshold: settings.convergence_threshold,
+            easy_epochs: settings.curriculum.map_or(0, |curriculum| curriculum.easy_epochs),
+        };
+        let fingerprint = data.fingerprint();
+        let vectors = Vectors::new(&data, work.settings());
+        if !work.trained() && work.settings().return_range.is_none() {
+            work.set_return_range(data.return_range())?;
+        }
+        if let Some(encoder) = experience.encoder() {
+            work.set_encoder(Some(encoder));
+        }
+        let timesteps = settings.timesteps;
+        work.set_timesteps(timesteps);
+        let study = Study { experience, data, vectors, pool: Pool::shared()?, timesteps };
+        let mut run = Self {
+            layer,
+            work,
+            best: None,
+            study,
+            settings,
+            course,
+            easy,
+            history: Vec::new(),
+            folder,
+            fingerprint,
+            warm: false,
+            failed: false,
+        };
+        if resume {
+            run.resume()?;
+        }
+        Ok(run)
+    }
+
+    /// Takes up the last checkpoint.
+    fn resume(&mut self) -> Result<()> {
+        let Some(folder) = &self.folder else {
+            return Err(Error::invalid("resume", "a save_path that holds a checkpoint", "none"));
+        };
+        let Checkpoint { settings, fingerprint, history, layer, best } = folder.last()?;
+        self.settings.continues(&settings)?;
+        if fingerprint != self.fingerprint {
+            return Err(Error::invalid(
+                "resume",
+                "the trajectories of the run that is resumed",
+                "others: rows were added, changed or deleted, or the filter is another one",
+            ));
+        }
+        let given = self.layer.lock().unwrap_or_else(PoisonError::into_inner).settings().clone();
+        let mut kept = layer.settings().clone();
+        kept.return_range = given.return_range.and(kept.return_range); // None stands for the run's choice
+        if given != kept {
+            return Err(Error::invalid(
+                "layer",
+                format!("the settings of the run that is resumed, {kept:?}"),
+                format!("{given:?}"),
+            ));
+        }
+        self.history = history;
+        self.best = Some(best);
+        self.work = layer;
+        self.publish(self.work.clone());
+        Ok(())
+    }
+
+    /// Batches in an epoch, once the curriculum is over.
+    pub fn batches(&self) -> usize {
+        self.study.data.train.len().div_ceil(self.settings.batch_size)
+    }
+
+    /// The epochs so far, those before a resumption too.
+    pub fn history(&self) -> &[EpochMetrics] {
+        &self.history
+    }
+
+    /// Trains one more epoch and gives its weights to the layer. `None` once the run is over: all epochs done, no
+    /// improvement for the time of the patience, or converged. `poll` is called at least once a batch.
+    ///
+    /// # Errors
+    ///
+    /// What `poll` returns, [`Error::Training`] where a loss is not finite, or what the store or a checkpoint's file
+    /// cannot do. Each ends the run and leaves the last finished epoch's weights in the layer.
+    pub fn next_epoch(
+        &mut self,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<EpochMetrics>> {
+        self.check_alive()?;
+        if self.course.is_over(&self.history) {
+            return Ok(None);
+        }
+        let outcome = self.train_epoch(poll).and_then(|metrics| self.keep_epoch(metrics));
+        self.failed = outcome.is_err();
+        outcome.map(Some)
+    }
+
+    fn train_epoch(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<EpochMetrics> {
+        let started = Instant::now();
+        if !self.warm {
+            self.study.vectors.warm(BUDGET, &*self.study.experience, poll)?;
+            self.warm = true;
+        }
+        let epoch = self.history.len() as u64 + 1;
+        let samples = match &self.easy {
+            Some(easy) if epoch <= self.course.easy_epochs => easy,
+            _ => &self.study.data.train,
+        };
+        let rng = Rng::new(self.settings.seed, STREAM).child(epoch);
+        let order = sampling::order(
+            samples,
+            &self.study.data.episodes.patterns,
+            self.settings.replay,
+            self.settings.diversity_weight,
+            rng.child(0),
+        );
+        let dropping = rng.child(1);
+        self.work.set_epoch(epoch);
+        let layer = self.work.settings().clone();
+        let mut columns = Columns::default();
+        let (mut loss, mut norm, mut batches) = (0.0, 0.0, 0.0);
+        for (number, samples) in order.chunks(self.settings.batch_size).enumerate() {
+            poll()?;
+            let first = number * self.settings.batch_size;
+            let dropped = |at| goes_without_context(dropping, first + at);
+            self.study.fill_without(&layer, samples, &dropped, &mut columns)?;
+            let step = self
+                .work
+                .train_on(&columns.batch(), Some(&self.study.pool))
+                .map_err(|why| unlearnable(epoch, why))?;
+            loss += step.loss * samples.len() as f64;
+            norm += step.gradient_norm;
+            batches += 1.0;
+        }
+        let val_loss = self.study.validation_loss(&self.work, epoch, poll)?;
+        let (train_loss, gradient_norm) = (loss / order.len() as f64, norm / batches);
+        Ok(EpochMetrics {
+            epoch,
+            train_loss,
+            val_loss,
+            gradient_norm,
+            duration: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Gives a finished epoch to the layer and to the folder.
+    fn keep_epoch(&mut self, metrics: EpochMetrics) -> Result<EpochMetrics> {
+        let epoch = metrics.epoch;
+        self.history.push(metrics.clone());
+        self.work.set_epoch(0);
+        self.publish(self.work.clone());
+        let improved = self.course.best(&self.history).is_some_and(|best| best.epoch == epoch);
+        if improved {
+            self.best = Some(self.work.clone());
+        }
+        if let (Some(folder), Some(best)) = (&self.folder, &self.best) {
+            let own_file = epoch.is_multiple_of(self.settings.save_interval).then_some(epoch);
+            if improved {
+                folder.save_best(best)?;
+            }
+            folder.save(
+                &self.settings,
+                self.fingerprint,
+                &self.history,
+                (&self.work, (!improved).then_some(best)),
+                own_file,
+            )?;
+        }
+        Ok(metrics)
+    }
+
+    /// Gives the layer the best epoch's weights, calibrated on what validates, and compares them with a nearest
+    /// neighbour. May be called before the run is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Training`] where no epoch was finished or one failed; what `poll` returns, with the last epoch's
+    /// weights left in the layer.
+    pub fn finish(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
+        self.check_alive()?;
+        let (Some(best), Some(metrics)) = (&self.best, self.course.best(&self.history)) else {
+            return Err(Error::Training("no epoch was finished".into()));
+        };
+        let mut layer = best.clone();
+        self.study.calibrate(&mut layer, poll)?;
+        let baseline = baseline::measure(&self.study, &layer, poll)?;
+        let data = &self.study.data;
+        let report = Report {
+            epochs: self.history.clone(),
+            best: FinalMetrics {
+                train_loss: metrics.train_loss,
+                val_loss: metrics.val_loss,
+                best_epoch: metrics.epoch,
+            },
+            data: DataStats {
+                total_trajectories: data.selected(),
+                train_size: data.train.len(),
+                val_size: data.validate.len(),
+                avg_return: data.average_return,
+            },
+            baseline,
+        };
+        if let Some(folder) = &self.folder {
+            folder.save_best(&layer)?;
+        }
+        self.publish(layer);
+        Ok(report)
+    }
+
+    fn publish(&self, layer: DecisionLayer) {
+        *self.layer.lock().unwrap_or_else(PoisonError::into_inner) = layer;
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::Training("the run ended with an error; start or resume one".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the sample at this position of an epoch learns without its context.
+pub(super) fn goes_without_context(rng: Rng, position: usize) -> bool {
+    rng.uniform(position as u64) < CONTEXT_DROPPED
+}
