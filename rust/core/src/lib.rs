@@ -13,9 +13,11 @@ pub mod pool;
 pub mod returns;
 pub mod rng;
 pub mod rows;
+pub mod store;
 pub mod text;
 
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use metric::Metric;
 pub use rows::{Labels, Rows};
+pub use store::Store;

@@ -1,0 +1,55 @@
+//! A copy of a store while it is in use.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::Store;
+use super::open::log_of;
+use crate::error::{During, Error, Result};
+
+const DOING: &str = "copying the store";
+
+impl Store {
+    /// Writes a copy of one moment to `path`: a whole store, compact, in one file. It appears there complete or not at
+    /// all, and replaces what was there; a file that is in use, or this store's own, is refused.
+    pub fn backup(&self, path: &Path) -> Result<()> {
+        let open = self.enter()?;
+        let io = |source| Error::Io { doing: DOING, path: path.to_owned(), source };
+        let refuse = |why: &str| Err(Error::Access { path: path.to_owned(), why: why.to_owned() });
+        let target = std::path::absolute(path).map_err(io)?;
+        if target.is_dir() {
+            return refuse("a folder is in the file's place");
+        }
+        let own = open.connections.file().and_then(|file| file.canonicalize().ok());
+        if own.is_some() && own == target.canonicalize().ok() {
+            return Err(Error::invalid(
+                "path",
+                "another file than the store's own",
+                path.display(),
+            ));
+        }
+        if log_of(&target).exists() {
+            return refuse("another store is open there");
+        }
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let mut named = tempfile::Builder::new();
+        named.prefix(".copy-");
+        #[cfg(unix)]
+        named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // as SQLite makes files
+        let unfinished = named.tempfile_in(folder).map_err(io)?;
+        let name = unfinished.path().to_str();
+        let name = name.ok_or_else(|| Error::invalid("path", "a path in UTF-8", path.display()))?;
+        open.connections.bare(|connection| {
+            connection.execute("VACUUM INTO ?", [name]).map(drop).during(DOING)
+        })?;
+        unfinished.as_file().sync_all().map_err(io)?;
+        unfinished.persist(&target).map_err(|why| io(why.error))?;
+        sync_folder(folder).map_err(io)
+    }
+}
+
+/// Makes the new name durable; systems without folders that can be opened do that by themselves.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}

@@ -1,0 +1,353 @@
+//! The way of a query: cache, catch up, filter and scan in memory, rerank at full precision, read the rows.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::connections::Reader;
+use super::open::Facts;
+use super::read::{Missing, pattern_name, rows};
+use super::resolve::{self, resolve};
+use super::sync::Mirror;
+use super::{Open, Store, UNPOISONED, encode, validate};
+use crate::error::{During, Error, Result};
+use crate::filter::Filter;
+use crate::ids::{PatternId, RowKey};
+use crate::index::{Hit, Originals, Resolved};
+use crate::metric::Metric;
+use crate::pool::Pool;
+use crate::rows::Rows;
+
+const DOING: &str = "reading states";
+
+/// How to search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchOptions {
+    /// At most this many answers, at least 1.
+    pub k: usize,
+    /// What nearness means; `None` is the store's.
+    pub metric: Option<Metric>,
+    /// The least similarity that counts; `None` counts all.
+    pub threshold: Option<f64>,
+    /// The rows that may be answers.
+    pub filter: Filter,
+    /// Whether the answer must be proven equal to brute force.
+    pub exact: bool,
+    /// Candidates of a graph search, at least `k`; `None` is the store's, or `k` where that is more.
+    pub ef_search: Option<usize>,
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self {
+            k: 5,
+            metric: None,
+            threshold: Some(0.8),
+            filter: Filter::default(),
+            exact: false,
+            ef_search: None,
+        }
+    }
+}
+
+impl SearchOptions {
+    fn check(&self) -> Result<()> {
+        if self.k == 0 {
+            return Err(Error::invalid("k", "at least 1", 0));
+        }
+        if let Some(ef) = self.ef_search.filter(|ef| *ef < self.k) {
+            return Err(Error::invalid(
+                "ef_search",
+                format!("at least k, which is {}", self.k),
+                ef,
+            ));
+        }
+        validate::not_nan("threshold", self.threshold)?;
+        resolve::check(&self.filter)
+    }
+}
+
+/// What to search for, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The state.
+    pub vector: Vec<f32>,
+    /// The rest.
+    pub options: SearchOptions,
+}
+
+/// Queries that are answered before the caller is asked whether to go on: a second's work on a large store.
+const SLICE: usize = 64;
+
+/// What was found: nearest first, ties to the row that was inserted first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Keys, distances and similarities.
+    pub hits: Vec<Hit>,
+    /// The rows, in the order of the hits.
+    pub rows: Rows,
+}
+
+/// What was done in a similar state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbor {
+    /// The row.
+    pub key: RowKey,
+    /// How near it is.
+    pub similarity: f64,
+    /// The pattern that was taken there.
+    pub pattern: PatternId,
+    /// Its name.
+    pub pattern_name: String,
+    /// Whether the step succeeded.
+    pub succeeded: bool,
+}
+
+impl Store {
+    /// The nearest rows to a state, read whole.
+    pub fn search(&self, query: &Query) -> Result<Arc<Answer>> {
+        let open = self.enter()?;
+        let Query { vector, options } = query;
+        options.check()?;
+        let metric = options.metric.unwrap_or(self.metric());
+        validate::query(vector, self.dimension(), metric, || "state".to_owned())?;
+        self.in_sync(&open, |reader, mirror| {
+            let Some(at) = mirror.at.filter(|_| open.cached) else {
+                return self.answer(&open, reader, mirror, vector, options).map(Arc::new);
+            };
+            let key = cache_key(query, metric);
+            let now = self.clock.now_ms();
+            if let Some(answer) = open.cache.lock().expect(UNPOISONED).get(&key, at, now) {
+                return Ok(answer);
+            }
+            let answer = Arc::new(self.answer(&open, reader, mirror, vector, options)?);
+            open.cache.lock().expect(UNPOISONED).put(Arc::from(key), at, &answer, now);
+            Ok(answer)
+        })
+    }
+
+    /// [`Self::search`] for each of several states, which lie one after the other, in parallel.
+    ///
+    /// `poll` is asked between slices of queries; an error from it ends the search.
+    pub fn search_many(
+        &self,
+        queries: &[f32],
+        options: &SearchOptions,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Answer>> {
+        let open = self.enter()?;
+        self.each(&open, queries, options, poll, |query| {
+            self.in_sync(&open, |reader, mirror| self.answer(&open, reader, mirror, query, options))
+        })
+    }
+
+    /// The keys of the nearest rows to each of several states, without the rows, in parallel; `poll` as in
+    /// [`Self::search_many`].
+    pub fn search_ids(
+        &self,
+        queries: &[f32],
+        options: &SearchOptions,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Vec<Hit>>> {
+        let open = self.enter()?;
+        self.each(&open, queries, options, poll, |query| {
+            self.in_sync(&open, |reader, mirror| {
+                let filter = resolve(reader, &options.filter)?;
+                self.nearest(&open, reader, mirror, query, options, &filter)
+            })
+        })
+    }
+
+    /// What was done in the `k` states nearest to this one, under the store's metric.
+    pub fn neighbors(&self, query: &[f32], k: usize, filter: &Filter) -> Result<Vec<Neighbor>> {
+        let open = self.enter()?;
+        let options = SearchOptions {
+            k,
+            threshold: None,
+            filter: filter.clone(),
+            ..SearchOptions::default()
+        };
+        options.check()?;
+        validate::query(query, self.dimension(), self.metric(), || "state".to_owned())?;
+        self.in_sync(&open, |reader, mirror| {
+            let filter = resolve(reader, filter)?;
+            let hits = self.nearest(&open, reader, mirror, query, &options, &filter)?;
+            hits.into_iter().map(|hit| neighbor(reader, mirror, &hit)).collect()
+        })
+    }
+
+    /// The rows whose state has the same bits, in the order of their insertion.
+    pub fn by_state(&self, state: &[f32], filter: &Filter) -> Result<Rows> {
+        let open = self.enter()?;
+        resolve::check(filter)?;
+        let field = || "state".to_owned();
+        validate::width(state, 1, self.dimension(), field())?;
+        validate::vector(state, self.storage(), field)?;
+        let mut bytes = Vec::new();
+        self.storage().encode(state, &mut bytes);
+        self.in_sync(&open, |reader, mirror| {
+            let filter = resolve(reader, filter)?;
+            let mut keys = mirror.index.by_state_hash(encode::hash(&bytes), &filter);
+            let mut same = reader.statement("SELECT state = ? FROM vector WHERE id = ?")?;
+            let mut failure = None;
+            keys.retain(|key| {
+                let found = same.query_row((&bytes, key.0), |row| row.get(0)).during(DOING);
+                found.unwrap_or_else(|why| {
+                    failure = Some(why);
+                    false
+                })
+            });
+            failure.map_or(Ok(()), Err)?;
+            rows(reader, &self.facts, &keys, Missing::Refused)
+        })
+    }
+
+    /// Checks many queries and answers each, on as many threads as the machine has.
+    fn each<T: Send>(
+        &self,
+        open: &Open,
+        queries: &[f32],
+        options: &SearchOptions,
+        poll: &mut dyn FnMut() -> Result<()>,
+        answer: impl Fn(&[f32]) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        options.check()?;
+        let metric = options.metric.unwrap_or(self.metric());
+        let wide = self.dimension();
+        if !queries.len().is_multiple_of(wide) {
+            let (field, got) = ("states".to_owned(), queries.len() % wide);
+            return Err(Error::Dimension { field, expected: wide, got });
+        }
+        for (at, query) in queries.chunks_exact(wide).enumerate() {
+            validate::query(query, wide, metric, || format!("states[{at}]"))?;
+        }
+        if queries.len() == wide {
+            return answer(queries).map(|only| vec![only]);
+        }
+        let pool = open.pool()?;
+        let mut answers = Vec::with_capacity(queries.len() / wide);
+        for slice in queries.chunks(SLICE * wide) {
+            poll()?;
+            let found: Result<Vec<_>> =
+                pool.run(|| slice.par_chunks_exact(wide).map(&answer).collect());
+            answers.extend(found?);
+        }
+        Ok(answers)
+    }
+
+    fn answer(
+        &self,
+        open: &Open,
+        reader: &Reader,
+        mirror: &Mirror,
+        query: &[f32],
+        options: &SearchOptions,
+    ) -> Result<Answer> {
+        let filter = resolve(reader, &options.filter)?;
+        let hits = self.nearest(open, reader, mirror, query, options, &filter)?;
+        let keys: Vec<RowKey> = hits.iter().map(|hit| hit.key).collect();
+        let rows = rows(reader, &self.facts, &keys, Missing::Refused)?;
+        Ok(Answer { hits, rows })
+    }
+
+    /// The index's answer, cut at the threshold.
+    pub(super) fn nearest(
+        &self,
+        open: &Open,
+        reader: &Reader,
+        mirror: &Mirror,
+        query: &[f32],
+        options: &SearchOptions,
+        filter: &Resolved,
+    ) -> Result<Vec<Hit>> {
+        let metric = options.metric.unwrap_or(self.metric());
+        let mut scratch = open.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
+        let mut originals = StoredStates { reader, facts: &self.facts, state: Vec::new() };
+        let found = mirror.index.search(
+            query,
+            metric,
+            options.k,
+            filter,
+            &mut originals,
+            &mut scratch,
+            &self.stop,
+        );
+        open.scratch.lock().expect(UNPOISONED).push(scratch);
+        let mut hits = found?;
+        if let Some(threshold) = options.threshold {
+            hits.retain(|hit| hit.similarity >= threshold);
+        }
+        Ok(hits)
+    }
+}
+
+impl Open {
+    /// The threads, from the first need until the store is closed.
+    fn pool(&self) -> Result<Arc<Pool>> {
+        let mut pool = self.pool.lock().expect(UNPOISONED);
+        match &*pool {
+            Some(pool) => Ok(Arc::clone(pool)),
+            None => Ok(Arc::clone(pool.insert(Pool::shared()?))),
+        }
+    }
+}
+
+/// A hit as a precedent.
+fn neighbor(reader: &Reader, mirror: &Mirror, hit: &Hit) -> Result<Neighbor> {
+    let entry = mirror.index.entry(hit.key);
+    let entry = entry.ok_or_else(|| Error::Corrupt {
+        what: format!("the index found the row {} and does not know it", hit.key.0),
+    })?;
+    Ok(Neighbor {
+        key: hit.key,
+        similarity: hit.similarity,
+        pattern: entry.pattern,
+        pattern_name: pattern_name(reader, entry.pattern.0)?,
+        succeeded: entry.succeeded,
+    })
+}
+
+/// Every bit of the question.
+fn cache_key(query: &Query, metric: Metric) -> Vec<u8> {
+    let Query { vector, options } = query;
+    let SearchOptions { k, metric: _, threshold, filter, exact, ef_search } = options;
+    let mut key = Vec::with_capacity(vector.len() * 4 + 64);
+    for number in vector {
+        key.extend_from_slice(&number.to_le_bytes());
+    }
+    key.push(metric as u8);
+    key.push(u8::from(*exact));
+    key.extend_from_slice(&k.to_le_bytes());
+    key.push(u8::from(threshold.is_some()));
+    key.extend_from_slice(&threshold.unwrap_or_default().to_le_bytes());
+    key.extend_from_slice(&ef_search.unwrap_or_default().to_le_bytes());
+    if !filter.is_empty() {
+        // Debug writes floats so that they read back to the same bits, and quotes strings: no two filters look alike.
+        key.extend_from_slice(format!("{filter:?}").as_bytes());
+    }
+    key
+}
+
+/// The states of a snapshot, at full precision.
+struct StoredStates<'a> {
+    reader: &'a Reader,
+    facts: &'a Facts,
+    state: Vec<f32>,
+}
+
+impl Originals for StoredStates<'_> {
+    fn read(&mut self, keys: &[RowKey], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        self.state.resize(self.facts.dimension, 0.0);
+        let mut statement = self.reader.statement("SELECT state FROM vector WHERE id = ?")?;
+        for (position, key) in keys.iter().enumerate() {
+            let mut found = statement.query([key.0]).during(DOING)?;
+            let row = found.next().during(DOING)?;
+            let row =
+                row.ok_or_else(|| Error::Corrupt { what: format!("row {} has no state", key.0) })?;
+            let bytes = encode::blob(row, 0)?;
+            self.facts.storage.decode(bytes, &mut self.state)?;
+            visit(position, &self.state);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Whether a file holds what its tables promise.
+
+use std::time::Instant;
+
+use super::connections::Reader;
+use super::{Store, encode};
+use crate::error::{During, Error, Result};
+
+const DOING: &str = "verifying the store";
+
+/// At most this many problems are told apart; one damaged page can make thousands.
+const TOLD: usize = 100;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerifyReport {
+    /// Sentences, each about one problem; none if all is well.
+    pub problems: Vec<String>,
+    /// Rows in the store.
+    pub rows: usize,
+    /// Vectors that were read and looked at.
+    pub checked: usize,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn tell(&mut self, problem: impl Into<String>) {
+        if self.problems.len() < TOLD {
+            self.problems.push(problem.into());
+        }
+    }
+}
+
+/// Questions whose every answer is a problem: what to say of it, and the query that finds it.
+const QUESTIONS: &[(&str, &str)] = &[
+    (
+        "row {} has no state",
+        "SELECT t.id FROM trajectory t LEFT JOIN vector v ON v.id = t.id WHERE v.id IS NULL",
+    ),
+    (
+        "state {} belongs to no row",
+        "SELECT v.id FROM vector v LEFT JOIN trajectory t ON t.id = v.id WHERE t.id IS NULL",
+    ),
+    (
+        "row {} has a reward, a return or a quality that is not finite",
+        "SELECT id FROM trajectory WHERE abs(reward) > 1.7976931348623157e308
+         OR abs(return_to_go) > 1.7976931348623157e308 OR abs(quality) > 1.7976931348623157e308",
+    ),
+    (
+        "row {} names an action that is not there",
+        "SELECT t.id FROM trajectory t LEFT JOIN action a ON a.id = t.action WHERE a.id IS NULL",
+    ),
+    (
+        "row {} names a label that is not there",
+        "SELECT t.id FROM trajectory t WHERE t.task_type NOT IN (SELECT id FROM label)
+         OR t.agent_type NOT IN (SELECT id FROM label)",
+    ),
+    (
+        "action {} has no embedding or no pattern",
+        "SELECT a.id FROM action a LEFT JOIN action_vector v ON v.id = a.id
+         LEFT JOIN pattern p ON p.id = a.pattern WHERE v.id IS NULL OR p.id IS NULL",
+    ),
+    (
+        "episode {} does not count its steps",
+        "SELECT e.id FROM episode e LEFT JOIN
+         (SELECT episode, count(*) AS n FROM trajectory GROUP BY episode) t ON t.episode = e.id
+         WHERE e.steps IS NOT t.n",
+    ),
+    (
+        "row {} names an episode that is not there",
+        "SELECT t.id FROM trajectory t LEFT JOIN episode e ON e.id = t.episode WHERE e.id IS NULL",
+    ),
+    (
+        "row {} is not found by its episode",
+        "SELECT t.id FROM trajectory t WHERE NOT EXISTS (SELECT 1 FROM span s
+         WHERE s.episode = t.episode AND t.id BETWEEN s.first AND s.last)",
+    ),
+    (
+        "action {} does not count its uses",
+        "SELECT a.id FROM action a LEFT JOIN
+         (SELECT action, count(*) AS n FROM trajectory GROUP BY action) t ON t.action = a.id
+         WHERE a.uses IS NOT t.n",
+    ),
+    (
+        "pattern {} does not count its uses",
+        "SELECT p.id FROM pattern p LEFT JOIN
+         (SELECT pattern, sum(uses) AS n FROM action GROUP BY pattern) a ON a.pattern = p.id
+         WHERE p.uses <> ifnull(a.n, 0)",
+    ),
+];
+
+impl Store {
+    /// Reads everything and reports what is wrong. `deep` also compares what is derived with the rows.
+    pub fn verify(&self, deep: bool) -> Result<VerifyReport> {
+        let started = Instant::now();
+        let open = self.enter()?;
+        let mut report = VerifyReport::default();
+        let read = open.connections.read(|reader| self.inspect(reader, &mut report));
+        tolerate(read, &mut report)?;
+        if deep && report.ok() {
+            let compared = self.in_sync(&open, |_, mirror| {
+                let indexed = mirror.index.len();
+                if indexed != report.rows {
+                    report
+                        .tell(format!("the index holds {indexed} rows, the file {}", report.rows));
+                }
+                Ok(())
+            });
+            tolerate(compared, &mut report)?;
+        }
+        report.seconds = started.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    fn inspect(&self, reader: &Reader, report: &mut VerifyReport) -> Result<()> {
+        let mut check = reader.statement("PRAGMA integrity_check(100)")?;
+        let mut found = check.query([]).during(DOING)?;
+        while let Some(row) = found.next().during(DOING)? {
+            let line: String = row.get(0).during(DOING)?;
+            if line != "ok" {
+                report.tell(line);
+            }
+        }
+        let mut count = reader.statement("SELECT count(*) FROM trajectory")?;
+        report.rows = count.query_row([], |row| row.get::<_, i64>(0)).during(DOING)? as usize;
+        for &(problem, question) in QUESTIONS {
+            let mut ask = reader.statement(question)?;
+            let mut found = ask.query([]).during(DOING)?;
+            while let Some(row) = found.next().during(DOING)? {
+                let id: i64 = row.get(0).during(DOING)?;
+                report.tell(problem.replace("{}", &id.to_string()));
+            }
+        }
+        let states =
+            "SELECT v.id, v.state, t.state_hash FROM vector v JOIN trajectory t ON t.id = v.id";
+        self.inspect_vectors(reader, report, "state", states, self.dimension())?;
+        let actions = "SELECT v.id, v.embedding, NULL FROM action_vector v";
+        self.inspect_vectors(reader, report, "action", actions, self.action_dimension())
+    }
+
+    /// Lengths, finite values, and the hash where there is one.
+    fn inspect_vectors(
+        &self,
+        reader: &Reader,
+        report: &mut VerifyReport,
+        what: &str,
+        sql: &'static str,
+        dimension: usize,
+    ) -> Result<()> {
+        let mut statement = reader.statement(sql)?;
+        let mut found = statement.query([]).during(DOING)?;
+        let mut numbers = vec![0.0; dimension];
+        while let Some(row) = found.next().during(DOING)? {
+            let id: i64 = row.get(0).during(DOING)?;
+            let bytes = encode::blob(row, 1)?;
+            report.checked += 1;
+            if self.storage().decode(bytes, &mut numbers).is_err() {
+                let got = bytes.len() / self.storage().width();
+                report.tell(format!("{what} {id} has {got} dimensions, the store has {dimension}"));
+            } else if !numbers.iter().all(|x| x.is_finite()) {
+                report.tell(format!("{what} {id} holds a number that is not finite"));
+            } else if let Some(hash) = row.get::<_, Option<i64>>(2).during(DOING)?
+                && encode::unsigned(hash) != encode::hash(bytes)
+            {
+                report.tell(format!("{what} {id} is not the one whose hash its row has"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Damage that ends a read is what was looked for; anything else is a failure to look.
+fn tolerate(outcome: Result<()>, report: &mut VerifyReport) -> Result<()> {
+    match outcome {
+        Err(Error::Corrupt { what }) => {
+            report.tell(what);
+            Ok(())
+        }
+        Err(why @ Error::Sqlite { .. }) => {
+            report.tell(why.to_string());
+            Ok(())
+        }
+        other => other,
+    }
+}
