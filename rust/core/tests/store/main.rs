@@ -1,0 +1,19 @@
+//! What a store promises, by the way it could break the promise.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected fails")]
+
+mod concurrency;
+mod counters;
+mod damage;
+mod durability;
+mod input;
+mod learning;
+mod patterns;
+mod places;
+mod prune;
+mod returns;
+mod search;
+mod settings;
+mod shadow;
+mod world;
+mod written;
