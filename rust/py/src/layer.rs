@@ -1,7 +1,7 @@
 //! The decision layer.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex};
 
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
@@ -25,7 +25,7 @@ const UNPOISONED: &str = "no holder of the layer panics";
 /// A network that maps a state, a desired return and a context to an action.
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct Layer {
-    core: Arc<RwLock<DecisionLayer>>,
+    core: Arc<Mutex<DecisionLayer>>,
 }
 
 /// Questions that own their numbers.
@@ -91,6 +91,11 @@ impl Layer {
     }
 
     #[getter]
+    fn timesteps(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.read(DecisionLayer::timesteps))
+    }
+
+    #[getter]
     fn return_range(&self, py: Python<'_>) -> (f64, f64) {
         py.detach(|| self.read(DecisionLayer::return_range))
     }
@@ -146,13 +151,14 @@ impl Layer {
         timestep: Option<i64>,
     ) -> Result<(Bound<'py, PyArray1<f32>>, Option<f64>, Option<f64>, Option<f64>)> {
         let (state, context) = (vector(&state), context.as_ref().map(vector));
-        let (action, confidence) = py.detach(|| {
+        let made = py.detach(|| {
             self.read(|layer| {
                 layer.predict_with_confidence(&state, desired_return, context.as_deref(), timestep)
             })
         })?;
+        let action = made.action;
         let (confidence, low, high) =
-            confidence.map_or((None, None, None), |c| (Some(c.expected), Some(c.low), Some(c.high)));
+            made.confidence.map_or((None, None, None), |c| (Some(c.value), Some(c.low), Some(c.high)));
         Ok((PyArray1::from_vec(py, action), confidence, low, high))
     }
 
@@ -183,7 +189,7 @@ impl Layer {
     ) -> Result<()> {
         let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
         let actions = self.actions(py, &actions)?;
-        Ok(py.detach(|| self.write(|layer| layer.calibrate(&asked.questions(), &actions)))?)
+        Ok(py.detach(|| self.write(|layer| layer.calibrate(&Batch { questions: asked.questions(), actions: &actions, weights: None })))?)
     }
 
     #[pyo3(signature = (state, desired_return, context, timestep))]
@@ -300,18 +306,18 @@ impl Layer {
 
 impl Layer {
     /// The layer itself, for a trainer that shares it.
-    pub(crate) fn shared(&self) -> Arc<RwLock<DecisionLayer>> {
+    pub(crate) fn shared(&self) -> Arc<Mutex<DecisionLayer>> {
         Arc::clone(&self.core)
     }
 
     /// Call it detached: another thread may hold the lock and wait for the interpreter.
     fn read<T>(&self, look: impl FnOnce(&DecisionLayer) -> T) -> T {
-        look(&self.core.read().expect(UNPOISONED))
+        look(&self.core.lock().expect(UNPOISONED))
     }
 
     /// Call it detached, like [`Self::read`].
     fn write<T>(&self, change: impl FnOnce(&mut DecisionLayer) -> T) -> T {
-        change(&mut self.core.write().expect(UNPOISONED))
+        change(&mut self.core.lock().expect(UNPOISONED))
     }
 
     fn asked(
@@ -352,7 +358,7 @@ impl Layer {
 
 impl From<DecisionLayer> for Layer {
     fn from(layer: DecisionLayer) -> Self {
-        Self { core: Arc::new(RwLock::new(layer)) }
+        Self { core: Arc::new(Mutex::new(layer)) }
     }
 }
 

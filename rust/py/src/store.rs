@@ -8,7 +8,7 @@ use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use precedent_core::ids::{RowKey, TrajectoryId};
 use precedent_core::index::Scale;
 use precedent_core::store::{
-    self, CacheSettings, HnswSettings, Naming, Options, PatternRecord, Prune, Search, Store as Core,
+    self, CacheSettings, HnswSettings, Naming, Options, PatternRecord, Prune, Query, SearchOptions as Search, Store as Core,
 };
 use precedent_core::{Error, Rows};
 use pyo3::prelude::*;
@@ -18,6 +18,8 @@ use crate::arrays::{frozen, matrix, vector};
 use crate::layer::Layer;
 use crate::raise::Raised;
 use crate::records::Records;
+use crate::settings::{at_least, get, optional_size};
+use crate::training::interruptible;
 use crate::{columns, filter, records};
 
 type Result<T> = std::result::Result<T, Raised>;
@@ -95,22 +97,27 @@ impl Store {
 
     #[getter]
     fn durability(&self) -> &'static str {
-        self.core.durability().name()
+        "normal"
     }
 
     #[getter]
     fn read_only(&self) -> bool {
-        self.core.is_read_only()
+        self.core.read_only()
     }
 
     #[getter]
     fn encoder(&self) -> Option<String> {
-        self.core.encoder()
+        self.core.encoder().map(str::to_owned)
     }
 
     #[getter]
     fn closed(&self) -> bool {
         self.core.is_closed()
+    }
+
+    #[getter]
+    fn graph_changed(&self) -> bool {
+        self.core.graph_changed()
     }
 
     #[getter]
@@ -122,7 +129,7 @@ impl Store {
         mapping.set_item("ef_construction", settings.ef_construction)?;
         mapping.set_item("ef_search", settings.ef_search)?;
         mapping.set_item("metric", settings.metric.name())?;
-        mapping.set_item("quantization", settings.quantization)?;
+        mapping.set_item("quantization", settings.quantization.clone())?;
         mapping.set_item("build_above", settings.build_above)?;
         Ok(mapping)
     }
@@ -132,7 +139,7 @@ impl Store {
     }
 
     fn insert(&self, py: Python<'_>, columns: &Bound<'_, PyDict>, naming: &str) -> Result<Vec<String>> {
-        let naming: Naming = naming.parse()?;
+        let naming: Naming = match naming { "one" => Naming::One, "records" => Naming::Records, _ => Naming::Columns };
         check_width(columns, "states", self.core.dimension(), naming)?;
         check_width(columns, "actions", self.core.action_dimension(), naming)?;
         let rows = columns::read(columns)?;
@@ -155,7 +162,7 @@ impl Store {
     ) -> Result<Found<'py>> {
         let query = vector(&query.readonly());
         let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
-        let answer = py.detach(|| self.core.search(&query, &options))?;
+        let answer = py.detach(|| self.core.search(&Query { vector: query, options }))?;
         self.found(py, &answer)
     }
 
@@ -174,7 +181,7 @@ impl Store {
     ) -> Result<Vec<Found<'py>>> {
         let queries = self.queries(queries)?;
         let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
-        let answers = py.detach(|| self.core.search_many(&queries, &options))?;
+        let answers = interruptible(py, |poll| self.core.search_many(&queries, &options, poll))?;
         answers.iter().map(|answer| self.found(py, answer)).collect()
     }
 
@@ -193,7 +200,7 @@ impl Store {
     ) -> Result<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>)> {
         let queries = self.queries(queries)?;
         let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
-        let answers = py.detach(|| self.core.search_ids(&queries, &options))?;
+        let answers = interruptible(py, |poll| self.core.search_ids(&queries, &options, poll))?;
         let k = options.k;
         let mut keys = vec![-1; answers.len() * k];
         let mut distances = vec![f32::INFINITY; answers.len() * k];
@@ -346,7 +353,7 @@ impl Store {
 
     fn verify(&self, py: Python<'_>, deep: bool) -> Result<(bool, Vec<String>, u64, u64, f64)> {
         let report = py.detach(|| self.core.verify(deep))?;
-        Ok((report.problems.is_empty(), report.problems, report.rows, report.checked, report.seconds))
+        Ok((report.problems.is_empty(), report.problems, report.rows as u64, report.checked as u64, report.seconds))
     }
 
     fn flush(&self, py: Python<'_>) -> Result<()> {
@@ -439,14 +446,14 @@ impl Store {
     fn save_model(&self, py: Python<'_>, name: &str, layer: &Layer) -> Result<i64> {
         let layer = layer.shared();
         Ok(py.detach(|| {
-            let bytes = store_layer(&layer)?;
+            let bytes = layer.lock().expect("no panic").to_bytes()?;
             self.core.save_model(name, &bytes)
         })?)
     }
 
     fn load_model(&self, py: Python<'_>, name: &str) -> Result<Option<Layer>> {
         Ok(py.detach(|| match self.core.load_model(name)? {
-            Some(bytes) => Layer::from_bytes(&bytes).map(Some),
+            Some(bytes) => precedent_core::nn::DecisionLayer::from_bytes(&bytes).map(|l| Some(l.into())),
             None => Ok(None),
         })?)
     }
@@ -473,4 +480,64 @@ impl Store {
         }
         Err(Error::Dimension { field: "states".into(), expected: self.core.dimension(), got: width }.into())
     }
+}
+
+fn hnsw_settings(mapping: &Bound<'_, PyDict>) -> Result<HnswSettings> {
+    let metric: Option<String> = get(mapping, "metric")?;
+    Ok(HnswSettings {
+        enabled: get(mapping, "enabled")?,
+        m: optional_size(mapping, "m")?,
+        ef_construction: optional_size(mapping, "ef_construction")?,
+        ef_search: optional_size(mapping, "ef_search")?,
+        metric: metric.as_deref().map(str::parse).transpose()?,
+        quantization: get(mapping, "quantization")?,
+        build_above: optional_size(mapping, "build_above")?,
+    })
+}
+
+fn search_options(
+    k: i64,
+    metric: Option<&str>,
+    threshold: Option<f64>,
+    filter: Option<&Bound<'_, PyDict>>,
+    exact: bool,
+    ef_search: Option<i64>,
+) -> Result<Search> {
+    Ok(Search {
+        k: at_least("k", k, 1)?,
+        metric: metric.map(str::parse).transpose()?,
+        threshold,
+        filter: filter::filter(filter)?,
+        exact,
+        ef_search: ef_search.map(|ef| at_least("ef_search", ef, 1)).transpose()?,
+    })
+}
+
+/// A matrix is as wide as the store's vectors; once flattened, nobody could tell.
+fn check_width(columns: &Bound<'_, PyDict>, name: &str, expected: usize, naming: Naming) -> Result<()> {
+    let got = columns::width(columns, name)?;
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Dimension { field: { let _ = naming; name.to_owned() }, expected, got }.into())
+}
+
+fn parse_ids(ids: &[String]) -> precedent_core::Result<Vec<TrajectoryId>> {
+    ids.iter().map(|id| TrajectoryId::parse(id)).collect()
+}
+
+fn row_keys(keys: &PyReadonlyArray1<'_, i64>) -> Vec<RowKey> {
+    keys.as_array().iter().map(|&key| RowKey(key)).collect()
+}
+
+fn pattern_tuple(py: Python<'_>, pattern: PatternRecord) -> Pattern<'_> {
+    (
+        pattern.pattern_id,
+        pattern.name,
+        pattern.payload,
+        pattern.embedding.map(|embedding| frozen(py, embedding)),
+        pattern.uses as u64,
+        pattern.successes as u64,
+        pattern.mean_reward,
+    )
 }

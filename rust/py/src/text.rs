@@ -2,7 +2,7 @@
 
 use numpy::PyArray2;
 use precedent_core::rng::Rng;
-use precedent_core::text::hashing;
+use precedent_core::text;
 use pyo3::prelude::*;
 
 use crate::arrays::frozen_matrix;
@@ -15,7 +15,7 @@ pub(crate) fn hashing_encode(
     texts: Vec<String>,
     dimension: usize,
 ) -> Result<Bound<'_, PyArray2<f32>>, Raised> {
-    let vectors = py.detach(|| hashing::encode(&texts, dimension))?;
+    let vectors = py.detach(|| text::HashingEncoder::new(dimension).map(|e| e.encode(&texts)))?;
     Ok(frozen_matrix(py, vectors, dimension)?)
 }
 

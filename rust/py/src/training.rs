@@ -1,0 +1,192 @@
+//! Training runs and evaluation.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use precedent_core::Error;
+use precedent_core::nn::trainer::{
+    self, Curriculum, EpochMetrics, Replay, TrainerSettings, TrainingRun as Run,
+};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::{frozen, frozen_matrix};
+use crate::filter;
+use crate::layer::Layer;
+use crate::raise::Raised;
+use crate::settings::{get, optional_size, size};
+use crate::store::Store;
+
+type Result<T> = std::result::Result<T, Raised>;
+
+/// How often long work asks the interpreter whether Ctrl-C was pressed.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A training under way, epoch by epoch.
+#[pyclass(frozen, module = "precedent._core")]
+pub(crate) struct TrainingRun {
+    run: Mutex<Run>,
+}
+
+#[pymethods]
+impl TrainingRun {
+    #[new]
+    #[pyo3(signature = (store, layer, settings, filter, resume))]
+    fn new(
+        py: Python<'_>,
+        store: &Store,
+        layer: &Layer,
+        settings: &Bound<'_, PyDict>,
+        filter: Option<&Bound<'_, PyDict>>,
+        resume: bool,
+    ) -> Result<Self> {
+        let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
+        let (store, layer) = (Arc::clone(&store.core), layer.shared());
+        let run = py.detach(|| Run::start(store, layer, settings, &filter, resume))?;
+        Ok(Self { run: Mutex::new(run) })
+    }
+
+    /// Batches in a full epoch.
+    #[getter]
+    fn batches(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.run.lock().expect(UNPOISONED).batches())
+    }
+
+    fn next_epoch<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyDict>>> {
+        let epoch = interruptible(py, |poll| self.run.lock().expect(UNPOISONED).next_epoch(poll))?;
+        Ok(epoch.map(|epoch| epoch_dict(py, &epoch)).transpose()?)
+    }
+
+    fn finish<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let report = interruptible(py, |poll| self.run.lock().expect(UNPOISONED).finish(poll))?;
+        let epochs = report.epochs.iter().map(|epoch| epoch_dict(py, epoch));
+        let epochs = epochs.collect::<PyResult<Vec<_>>>()?;
+        let best = PyDict::new(py);
+        best.set_item("train_loss", report.best.train_loss)?;
+        best.set_item("val_loss", report.best.val_loss)?;
+        best.set_item("best_epoch", report.best.best_epoch)?;
+        let data = PyDict::new(py);
+        data.set_item("total_trajectories", report.data.total_trajectories)?;
+        data.set_item("train_size", report.data.train_size)?;
+        data.set_item("val_size", report.data.val_size)?;
+        data.set_item("avg_return", report.data.avg_return)?;
+        let whole = PyDict::new(py);
+        whole.set_item("epochs", epochs)?;
+        whole.set_item("final", best)?;
+        whole.set_item("data", data)?;
+        let baseline = report.baseline.map(|baseline| -> PyResult<_> {
+            let mapping = PyDict::new(py);
+            mapping.set_item("neighbor_similarity", baseline.neighbor_similarity)?;
+            mapping.set_item("layer_similarity", baseline.layer_similarity)?;
+            mapping.set_item("train_size", baseline.training_size)?;
+            mapping.set_item("val_size", baseline.validation_size)?;
+            Ok(mapping)
+        });
+        whole.set_item("baseline", baseline.transpose()?)?;
+        Ok(whole)
+    }
+}
+
+const UNPOISONED: &str = "no holder of the run panics";
+
+/// Measures a layer on held-out episodes.
+#[pyfunction]
+#[pyo3(signature = (store, layer, settings, filter, include_training, keep_predictions))]
+pub(crate) fn evaluate<'py>(
+    py: Python<'py>,
+    store: &Store,
+    layer: &Layer,
+    settings: &Bound<'py, PyDict>,
+    filter: Option<&Bound<'py, PyDict>>,
+    include_training: bool,
+    keep_predictions: bool,
+) -> Result<Bound<'py, PyDict>> {
+    let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
+    let layer = layer.shared();
+    let report = interruptible(py, |poll| {
+        let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> = Arc::clone(&store.core) as _;
+        let scope = trainer::Scope { filter: filter.clone(), trained_on: None, include_training, keep_predictions };
+        let layer = layer.lock().expect("no panic").clone();
+        trainer::evaluate(store, &layer, &settings, &scope, poll)
+    })?;
+    let whole = PyDict::new(py);
+    whole.set_item("accuracy", report.overall.accuracy)?;
+    whole.set_item("avg_similarity", report.overall.avg_similarity)?;
+    let types = PyDict::new(py);
+    for (name, part) in report.per_task_type {
+        types.set_item(name, (part.accuracy, part.avg_similarity, part.count))?;
+    }
+    whole.set_item("per_task_type", types)?;
+    whole.set_item("calibration_error", report.calibration_error)?;
+    let bins: Vec<_> = report.reliability.iter().map(|b| (b.confidence, b.similarity, b.count)).collect();
+    whole.set_item("reliability", bins)?;
+    whole.set_item("risk_coverage", report.risk_coverage)?;
+    let predictions = report.predictions.map(|kept| -> PyResult<_> {
+        let width = store.core.action_dimension();
+        Ok((
+            frozen_matrix(py, kept.true_actions, width)?,
+            frozen_matrix(py, kept.predicted_actions, width)?,
+            frozen(py, kept.similarities),
+        ))
+    });
+    whole.set_item("predictions", predictions.transpose()?)?;
+    Ok(whole)
+}
+
+/// Runs `work` detached; it polls, and a signal that came in ends it with that signal's exception.
+pub(crate) fn interruptible<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> precedent_core::Result<()>) -> precedent_core::Result<T> + Send,
+) -> Result<T> {
+    let mut signal = None;
+    let mut asked = Instant::now();
+    let outcome = py.detach(|| {
+        work(&mut || {
+            if asked.elapsed() < PATIENCE {
+                return Ok(());
+            }
+            asked = Instant::now();
+            Python::attach(|py| py.check_signals()).map_err(|raised| {
+                signal = Some(raised);
+                Error::Interrupted
+            })
+        })
+    });
+    match (outcome, signal) {
+        (Err(_), Some(raised)) => Err(raised.into()),
+        (outcome, _) => Ok(outcome?),
+    }
+}
+
+fn trainer_settings(settings: &Bound<'_, PyDict>) -> Result<TrainerSettings> {
+    let curriculum: Option<(i64, i64)> = get(settings, "curriculum")?;
+    let curriculum = curriculum
+        .map(|(epochs, duration)| Curriculum { easy_epochs: epochs as u64, max_duration_ms: duration });
+    Ok(TrainerSettings {
+        batch_size: size(settings, "batch_size")?,
+        epochs: size(settings, "epochs")? as u64,
+        validation_split: get(settings, "validation_split")?,
+        early_stopping_patience: size(settings, "early_stopping_patience")? as u64,
+        min_trajectories: size(settings, "min_trajectories")?,
+        save_interval: size(settings, "save_interval")? as u64,
+        save_path: get::<Option<PathBuf>>(settings, "save_path")?,
+        gamma: get(settings, "gamma")?,
+        curriculum,
+        replay: Replay::parse(&get::<String>(settings, "replay")?)?,
+        diversity_weight: get(settings, "diversity_weight")?,
+        convergence_threshold: get(settings, "convergence_threshold")?,
+        timesteps: get(settings, "timesteps")?,
+        seed: get(settings, "seed")?,
+    })
+}
+
+fn epoch_dict<'py>(py: Python<'py>, epoch: &EpochMetrics) -> PyResult<Bound<'py, PyDict>> {
+    let mapping = PyDict::new(py);
+    mapping.set_item("epoch", epoch.epoch)?;
+    mapping.set_item("train_loss", epoch.train_loss)?;
+    mapping.set_item("val_loss", epoch.val_loss)?;
+    mapping.set_item("gradient_norm", epoch.gradient_norm)?;
+    mapping.set_item("duration", epoch.duration)?;
+    Ok(mapping)
+}
