@@ -1,0 +1,225 @@
+"""What it means to be a record: compared by value, pickled whole, read from and written to plain mappings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import FrozenInstanceError, dataclass, field, fields
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent.errors import ValidationError
+
+__all__ = ["Record", "alias_of", "embedding", "frozen_array", "read_keys", "record", "same"]
+
+
+class Record:
+    """The base of every record; `record` decorates its subclasses.
+
+    Two records are equal if they are of one class and all their fields are equal; arrays are equal if shape
+    and every number are, NaN beside NaN included. Records are not hashable, since their arrays and mappings
+    are not.
+    """
+
+    __slots__ = ()
+    # Every subclass is a dataclass, which `dataclasses.fields` needs to know.
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(same(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
+
+    def __repr__(self) -> str:
+        told = (f"{name}={_shown(getattr(self, name))}" for name in self.__dataclass_fields__)
+        return f"{type(self).__name__}({', '.join(told)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        return _restored, (type(self), values)
+
+    def to_dict(self, *, by_alias: bool = False) -> dict[str, Any]:
+        """Return the fields as plain Python: mappings, lists, numbers and text.
+
+        Args:
+            by_alias: Name the fields as the seed does, in camelCase (`stateEmbedding`), instead of
+                snake_case.
+        """
+        name_of = alias_of if by_alias else str
+        return {
+            name_of(field.name): plain(getattr(self, field.name), by_alias=by_alias) for field in fields(self)
+        }
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` writes, in either spelling.
+
+        Raises:
+            ValidationError: A key names no field, a field is named twice, or one that must be there is
+                missing.
+        """
+        return cls(**read_keys(cls, mapping))
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass_transform(eq_default=False, kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+def record(cls: type[R]) -> type[R]:
+    """Make a subclass of `Record` a frozen, keyword-only dataclass with slots."""
+    made = dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)(cls)
+    # Those that `dataclass` made stumble over names that are no fields (python/cpython#90055).
+    made.__setattr__ = _refuse_to_set  # type: ignore[method-assign, assignment]
+    made.__delattr__ = _refuse_to_delete  # type: ignore[method-assign, assignment]
+    return made
+
+
+def _refuse_to_set(self: Record, name: str, _: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}: a {type(self).__name__} is frozen")
+
+
+def _refuse_to_delete(self: Record, name: str) -> None:
+    raise FrozenInstanceError(f"cannot delete field {name!r}: a {type(self).__name__} is frozen")
+
+
+def _shown(value: object) -> str:
+    """Return a field's value, an array by its type and shape: hundreds of numbers tell a reader nothing."""
+    return f"<{value.dtype} {list(value.shape)}>" if isinstance(value, np.ndarray) else repr(value)
+
+
+def _restored(record: type[Record], values: tuple[object, ...]) -> Record:
+    """Make a record from its fields as they are; pickling forgets that arrays are read-only."""
+    restored = object.__new__(record)
+    for name, value in zip(record.__dataclass_fields__, values, strict=True):
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        object.__setattr__(restored, name, value)
+    return restored
+
+
+# The seed spells the letter of the HNSW paper as the paper does.
+_SEED_NAMES = {"m": "M"}
+
+
+def alias_of(name: str) -> str:
+    """Return the seed's camelCase for a snake_case name."""
+    if name in _SEED_NAMES:
+        return _SEED_NAMES[name]
+    head, *tail = name.split("_")
+    return head + "".join(map(str.capitalize, tail))
+
+
+def read_keys(
+    record: type[Record], mapping: object, readers: Mapping[str, Callable[[Any], object]] | None = None
+) -> dict[str, Any]:
+    """Return a mapping's entries by field name; `readers` turn nested mappings into records.
+
+    Raises:
+        ValidationError: See `Record.from_dict`.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ValidationError(f"{record.__name__}: expected a mapping, got {type(mapping).__name__}")
+    names = {
+        spelling: field.name for field in fields(record) for spelling in (field.name, alias_of(field.name))
+    }
+    found: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = names.get(key)
+        if name is None:
+            raise ValidationError(
+                f"{record.__name__}: expected one of {', '.join(_names(record))}, got {key!r}"
+            )
+        if name in found:
+            raise ValidationError(f"{record.__name__}.{name}: expected one spelling of it, got two")
+        read = readers.get(name) if readers else None
+        found[name] = read(value) if read and value is not None else value
+    missing = [name for name in _required(record) if name not in found]
+    if missing:
+        raise ValidationError(f"{record.__name__}.{missing[0]}: expected a value, got none")
+    return found
+
+
+def _names(record: type[Record]) -> Iterable[str]:
+    return (field.name for field in fields(record))
+
+
+def _required(record: type[Record]) -> Iterable[str]:
+    from dataclasses import MISSING
+
+    return (f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING)
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values of a field are equal, arrays and what holds arrays included."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return _same_arrays(one, other)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+def _same_arrays(one: object, other: object) -> bool:
+    try:
+        a, b = np.asarray(one), np.asarray(other)
+    except ValueError:  # a ragged list beside an array
+        return False
+    if a.shape != b.shape:
+        return False
+    floating = a.dtype.kind == "f" and b.dtype.kind == "f"
+    return bool(np.array_equal(a, b, equal_nan=floating))
+
+
+def plain(value: object, *, by_alias: bool = False) -> Any:
+    """Return a value as mappings, lists, numbers and text."""
+    if isinstance(value, Record):
+        return value.to_dict(by_alias=by_alias)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item, by_alias=by_alias) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, by_alias=by_alias) for item in value]
+    return value
+
+
+def frozen_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only view of an array."""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def embedding(value: Any, *, copy: bool = True) -> Any:
+    """Return numbers as a read-only float32 array, and anything else as it is.
+
+    A record holds what it was given; whether that is an embedding, which shape it must have and whether text
+    stands for one is the business of the store that takes the record, which names field and position. So
+    nothing is refused here, and numbers that float32 cannot hold stay as they came.
+
+    Args:
+        value: An array, a list of numbers, or text or a task mapping for a store with an encoder.
+        copy: Whether to copy float32 arrays, so that later changes by the caller do not show.
+    """
+    if isinstance(value, (str, bytes, Mapping)) or value is None:
+        return value
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        return value
+    if array.dtype.kind not in "fiu":
+        return value
+    if array.dtype == np.float32:
+        return frozen_array(array.copy() if copy and array.flags.writeable else array)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    if not np.array_equal(np.isfinite(narrow), np.isfinite(array)):
+        return frozen_array(array)
+    return frozen_array(narrow)
