@@ -1,0 +1,193 @@
+"""One open store file: how it is opened, what it is made with, states as the core takes them, closing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from precedent import _core, checks
+from precedent.config import CacheConfig, HnswConfig
+from precedent.errors import ClosedError, ValidationError
+from precedent.queries import dimensions, encoded_dimension, has_text
+from precedent.settings import read
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from precedent.encoders import Encoder
+    from precedent.workspace import Workspace
+
+__all__ = ["StoreFile"]
+
+
+class StoreFile:
+    """What `TrajectoryStore` is before it has verbs; see there for the options and their errors."""
+
+    __slots__ = ("__weakref__", "_encoder", "_lent", "core")
+
+    # The compiled store, for the rest of this package.
+    core: _core.Store
+    _encoder: Encoder | None
+    _lent: bool
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Workspace,
+        *,
+        dimension: int | None = None,
+        action_dimension: int | None = None,
+        hnsw: HnswConfig | Mapping[str, Any] | None = None,
+        cache: CacheConfig | Mapping[str, Any] | None = None,
+        durability: Literal["normal", "full"] = "normal",
+        storage: Literal["f32", "f16"] | None = None,
+        encoder: Encoder | None = None,
+        read_only: bool = False,
+    ) -> None:
+        lender = getattr(path, "trajectories", None)
+        if isinstance(lender, StoreFile):
+            options = (dimension, action_dimension, hnsw, cache, storage, encoder)
+            if durability != "normal" or read_only or any(option is not None for option in options):
+                raise ValidationError(
+                    "path: expected no options beside a Workspace, whose store is already open"
+                )
+            self.core, self._encoder, self._lent = lender.core, lender.encoder, True
+            return
+        self._lent = False
+        self._encoder = encoder
+        if encoder is not None:
+            dimension = encoded_dimension(encoder, dimension)
+        graph = HnswConfig(**read(HnswConfig, {} if hnsw is None else hnsw, "hnsw"))
+        kept = CacheConfig(**read(CacheConfig, {} if cache is None else cache, "cache"))
+        self.core = _core.Store(
+            checks.path("path", path),
+            dimension=dimensions("dimension", dimension),
+            action_dimension=dimensions("action_dimension", action_dimension),
+            storage=None if storage is None else checks.choice("storage", storage, ("f32", "f16")),
+            durability=checks.choice("durability", durability, ("normal", "full")),
+            read_only=checks.flag("read_only", read_only),
+            hnsw=graph.to_dict(),
+            cache=(kept.enabled, kept.max_size, kept.ttl),
+            encoder=None if encoder is None else encoder.fingerprint,
+        )
+        if self.core.graph_changed:
+            from logging import getLogger
+
+            getLogger("precedent.store").info("%s: the index is built anew under %r", self.path, self.hnsw)
+
+    @classmethod
+    def lend(cls, store: StoreFile) -> Self:
+        """Return another face of an open store, whose `close` does nothing; what a workspace gives out."""
+        lent = object.__new__(cls)
+        lent.core, lent._encoder, lent._lent = store.core, store.encoder, True
+        return lent
+
+    def close(self) -> None:
+        """Close the file; a search that is running ends with `ClosedError`. Again: nothing happens.
+
+        A store that a `Workspace` lent stays open until the workspace is closed.
+        """
+        if not self._lent:
+            self.core.close()
+
+    def require_open(self) -> None:
+        """Do nothing to an open store.
+
+        Raises:
+            ClosedError: It was closed.
+        """
+        if self.core.closed:
+            raise ClosedError(f"the store {self.path!r} is closed: open it again")
+
+    def __enter__(self) -> Self:
+        self.require_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.core.keys_matching(None))
+
+    def __bool__(self) -> bool:
+        return True  # an empty store is still one
+
+    def __repr__(self) -> str:
+        state = "closed" if self.core.closed else f"{self.dimension} dimensions"
+        return f"<{type(self).__name__} {self.path!r}, {state}>"
+
+    @property
+    def path(self) -> str:
+        """The file, as it was named."""
+        return self.core.path
+
+    @property
+    def dimension(self) -> int:
+        """Of a state."""
+        return self.core.dimension
+
+    @property
+    def action_dimension(self) -> int:
+        """Of an action."""
+        return self.core.action_dimension
+
+    @property
+    def storage(self) -> str:
+        """`"f32"` or `"f16"`."""
+        return self.core.storage
+
+    @property
+    def durability(self) -> str:
+        """`"normal"` or `"full"`."""
+        return self.core.durability
+
+    @property
+    def read_only(self) -> bool:
+        """Whether every writing method raises `ReadOnlyError`."""
+        return self.core.read_only
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self.core.closed
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What makes states of text and tasks, as it was given."""
+        return self._encoder
+
+    @property
+    def hnsw(self) -> HnswConfig:
+        """The graph's settings in effect."""
+        return HnswConfig(**self.core.hnsw)
+
+    def _encode(self, field: str, given: Sequence[Any], role: str = "document") -> npt.NDArray[np.float32]:
+        """Return embeddings of texts and tasks."""
+        if self._encoder is None:
+            raise checks.refuse(field, "a vector of numbers (text needs a store with an encoder)", given[0])
+        from precedent.encoders import task_text
+
+        return self._encoder.encode([task_text(item) for item in given], role=role)
+
+    def query_vector(self, state: Any, field: str = "state", role: str = "query") -> npt.NDArray[np.float32]:
+        """Return a state as the core takes it, `[d]` float32; text and tasks are encoded.
+
+        Raises:
+            ValidationError: Not a state of this store; `field` is what the message calls it.
+        """
+        if isinstance(state, (str, Mapping)):
+            state = self._encode(field, [state], role)[0]
+        return checks.vector(field, state, self.core.dimension)
+
+    def query_matrix(self, states: Any, field: str = "states") -> npt.NDArray[np.float32]:
+        """Return states as the core takes them, `[q, d]` float32; texts and tasks are encoded.
+
+        Raises:
+            ValidationError: See `query_vector`.
+        """
+        if has_text(states):
+            states = self._encode(field, list(states), "query")
+        return checks.matrix(field, states, self.core.dimension)
