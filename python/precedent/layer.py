@@ -1,0 +1,459 @@
+"""The decision layer: a small network from state, desired return and context to an action."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent import _core, checks
+from precedent.config import DecisionLayerConfig
+from precedent.errors import ValidationError
+from precedent.values import Record, record
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["DecisionLayer", "NetworkWeights", "Prediction", "TrainingMetrics"]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+@record
+class Prediction(Record):
+    """An action and how far to trust it.
+
+    Attributes:
+        action: `[a]`.
+        confidence: The calibrated expectation of the cosine similarity to the right action, in [0, 1]; None
+            before `calibrate`.
+        low: The lower end of its interval; None before `calibrate`.
+        high: The upper end.
+    """
+
+    action: Floats
+    confidence: float | None
+    low: float | None
+    high: float | None
+
+
+@record
+class TrainingMetrics(Record):
+    """One optimizer step.
+
+    Attributes:
+        loss: Mean squared error before the step.
+        gradient_norm: Global norm of the gradient, before clipping.
+        learning_rate: The step size.
+        epoch: Of the trainer; 0 outside one.
+    """
+
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    epoch: int
+
+
+@record
+class NetworkWeights(Record):
+    """Copies of the weights: hidden = ReLU(input W1 + b1), action = hidden W2 + b2.
+
+    Attributes:
+        W1: `[3d, h]`.
+        b1: `[h]`.
+        W2: `[h, a]`.
+        b2: `[a]`.
+    """
+
+    W1: Floats
+    b1: Floats
+    W2: Floats
+    b2: Floats
+
+
+class DecisionLayer:
+    """A two-layer network that answers where no precedent is near enough.
+
+    Input: state || return code || context, each `state_size` wide; hidden ReLU; linear output. 787,456
+        parameters at
+    768 dimensions. Same seed and same data give the same weights bit for bit, at any number of threads.
+
+    Args:
+        state_size: Dimensions of a state.
+        action_size: Dimensions of an action.
+        hidden_size: Hidden units.
+        learning_rate: Step size.
+        momentum: Of `sgd`.
+        weight_decay: Decoupled and sparing biases under `adamw`; added to the gradient (L2) under `adam` and
+            `sgd`.
+        optimizer: `"adamw"` (Loshchilov and Hutter 2019), `"adam"` (Kingma and Ba 2015) or `"sgd"`.
+        clip_norm: The largest global norm of a gradient; None = no clipping.
+        encoding: The code of the desired return: `"compact"` (near returns have near codes, norm 1) or the
+            seed's.
+        context: What trainer and rollout put into the context block: `"none"` (zeros), `"history"` (the mean
+            of the last states before this one) or `"previous_action"` (where states and actions are of one
+            size).
+        history_length: How many states `history` averages.
+        return_scale: What a desired return is: `"raw"` (a return to go), `"quantile"` (its quantile among the
+            rows that match) or `"episode"` (the quantile of the episode's total reward).
+        return_range: The returns that are mapped to 0 and 1; None = (0, 1) until a trainer sets it
+            from its data.
+        seed: Keys the initial weights.
+
+    Raises:
+        ValidationError: A setting of the wrong kind or range.
+    """
+
+    __slots__ = ("_settings", "core")
+
+    # The compiled layer, for the rest of this package.
+    core: _core.Layer
+    _settings: dict[str, Any]
+
+    def __init__(
+        self,
+        state_size: int,
+        action_size: int,
+        *,
+        hidden_size: int = 256,
+        learning_rate: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        clip_norm: float | None = 1.0,
+        encoding: Literal["compact", "seed"] = "compact",
+        context: Literal["none", "history", "previous_action"] = "none",
+        history_length: int = 5,
+        return_scale: Literal["raw", "quantile", "episode"] = "raw",
+        return_range: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        # The settings of a workspace may leave the sizes to the store; a layer of its own needs them.
+        checks.integer("state_size", state_size, low=1)
+        checks.integer("action_size", action_size, low=1)
+        settings = DecisionLayerConfig(
+            state_size=state_size,
+            action_size=action_size,
+            hidden_size=hidden_size,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            clip_norm=clip_norm,
+            encoding=encoding,
+            context=context,
+            history_length=history_length,
+            return_scale=return_scale,
+            return_range=return_range,
+            seed=seed,
+        )
+        given = {name: getattr(settings, name) for name in settings.readers}
+        self._take(_core.Layer(given))
+
+    @classmethod
+    def of(cls, core: _core.Layer) -> Self:
+        """Return the face of a layer of the core; what a workspace makes of the file's model."""
+        layer = object.__new__(cls)
+        layer._take(core)
+        return layer
+
+    def _take(self, core: _core.Layer) -> None:
+        # All but the return range, which a trainer may set, stay as they are: no need to ask again.
+        self.core = core
+        self._settings = core.settings
+
+    @property
+    def state_size(self) -> int:
+        """Dimensions of a state."""
+        return self._settings["state_size"]  # type: ignore[no-any-return]
+
+    @property
+    def action_size(self) -> int:
+        """Dimensions of an action."""
+        return self._settings["action_size"]  # type: ignore[no-any-return]
+
+    @property
+    def hidden_size(self) -> int:
+        """Hidden units."""
+        return self._settings["hidden_size"]  # type: ignore[no-any-return]
+
+    @property
+    def context(self) -> str:
+        """`"none"`, `"history"` or `"previous_action"`."""
+        return self._settings["context"]  # type: ignore[no-any-return]
+
+    @property
+    def history_length(self) -> int:
+        """How many states the context `history` averages."""
+        return self._settings["history_length"]  # type: ignore[no-any-return]
+
+    @property
+    def return_scale(self) -> str:
+        """`"raw"`, `"quantile"` or `"episode"`."""
+        return self._settings["return_scale"]  # type: ignore[no-any-return]
+
+    @property
+    def return_range(self) -> tuple[float, float]:
+        """The returns that are mapped to 0 and 1."""
+        return self.core.return_range
+
+    @property
+    def settings(self) -> DecisionLayerConfig:
+        """All settings: those it was made with, and the return range that a trainer set."""
+        return DecisionLayerConfig(**self.core.settings)
+
+    @property
+    def trained(self) -> bool:
+        """Whether it learned, or was given weights; before that it refuses to predict."""
+        return self.core.trained
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its predictions have a confidence."""
+        return self.core.calibrated
+
+    @property
+    def timesteps(self) -> bool:
+        """Whether it was trained with step numbers; only then does a rollout pass them."""
+        return self.core.timesteps
+
+    @property
+    def encoder(self) -> str | None:
+        """The fingerprint of the encoder whose states it was trained on."""
+        return self.core.encoder
+
+    def predict(
+        self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
+    ) -> Floats:
+        """Return the action `[a]` for a state `[d]` and a desired return.
+
+        Args:
+            state: `[d]`.
+            desired_return: On the layer's `return_scale`.
+            context: `[d]`; None = zeros.
+            timestep: The step's position in its episode, from 0; None = not told.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        return self.core.predict(*self._question(state, desired_return, context, timestep))
+
+    def predict_many(
+        self, states: Any, desired_returns: Any, *, contexts: Any = None, timesteps: Any = None
+    ) -> Floats:
+        """Return actions `[n, a]` for states `[n, d]` and one desired return or `n`.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        return self.core.predict_many(
+            *self._questions(states, desired_returns, contexts, timesteps, "desired_returns")
+        )
+
+    def predict_with_confidence(
+        self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
+    ) -> Prediction:
+        """Return the action for a state, with a calibrated confidence; the arguments are those of `predict`.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        action, confidence, low, high = self.core.predict_with_confidence(
+            *self._question(state, desired_return, context, timestep)
+        )
+        action.flags.writeable = False
+        return Prediction(action=action, confidence=confidence, low=low, high=high)
+
+    def inputs(self, states: Any, returns: Any, *, contexts: Any = None, timesteps: Any = None) -> Floats:
+        """Return what the first layer sees, `[n, 3d]`, for reference implementations.
+
+        Raises:
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        return self.core.inputs(*self._questions(states, returns, contexts, timesteps))
+
+    def calibrate(
+        self, states: Any, actions: Any, returns: Any, *, contexts: Any = None, timesteps: Any = None
+    ) -> None:
+        """Fit the confidence on data that was not trained on; the trainer does it on its validation split.
+
+        Args:
+            states: `[n, d]`.
+            actions: The right actions `[n, a]`.
+            returns: One or `n`.
+            contexts: `[n, d]`.
+            timesteps: `[n]`.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        asked = self._questions(states, returns, contexts, timesteps)
+        targets = checks.matrix("actions", actions, self.action_size, len(asked[0]))
+        self.core.calibrate(asked[0], targets, *asked[1:])
+
+    def seed_confidence(
+        self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
+    ) -> float:
+        """Return the seed's formula, for comparison: norms of hidden units and output against 50 and 10.
+
+        It is not clipped and not calibrated.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        return self.core.seed_confidence(*self._question(state, desired_return, context, timestep))
+
+    def train(
+        self,
+        states: Any,
+        actions: Any,
+        returns: Any,
+        *,
+        contexts: Any = None,
+        timesteps: Any = None,
+        weights: Any = None,
+    ) -> TrainingMetrics:
+        """Take one optimizer step on one batch. A refused batch changes nothing.
+
+        Args:
+            states: `[n, d]`.
+            actions: The targets `[n, a]`.
+            returns: The returns that were reached, one or `n`.
+            contexts: `[n, d]`; None = zeros.
+            timesteps: `[n]`; None = not told.
+            weights: How much each sample counts, `[n]`, at least 0; normalised to sum 1.
+
+        Raises:
+            ValidationError: Something of another kind or size, or not finite.
+            TrainingError: The loss is not finite; the weights stay as they were.
+        """
+        asked = self._questions(states, returns, contexts, timesteps)
+        rows = len(asked[0])
+        loss, gradient_norm, learning_rate, epoch = self.core.train(
+            asked[0],
+            checks.matrix("actions", actions, self.action_size, rows),
+            *asked[1:],
+            None if weights is None else _column("weights", weights, rows, np.float32),
+        )
+        return TrainingMetrics(
+            loss=loss, gradient_norm=gradient_norm, learning_rate=learning_rate, epoch=epoch
+        )
+
+    def get_weights(self) -> NetworkWeights:
+        """Return float32 copies of the weights."""
+        w1, b1, w2, b2 = self.core.weights()
+        return NetworkWeights(W1=w1, b1=b1, W2=w2, b2=b2)
+
+    def set_weights(self, weights: NetworkWeights) -> None:
+        """Replace the weights; resets the optimizer and clears the calibration.
+
+        Raises:
+            ValidationError: A matrix of another shape, or a number that is not finite.
+        """
+        if not isinstance(weights, NetworkWeights):
+            raise checks.refuse("weights", "NetworkWeights", weights)
+        inputs, hidden, actions = 3 * self.state_size, self.hidden_size, self.action_size
+        self.core.set_weights(
+            checks.matrix("W1", weights.W1, hidden, inputs),
+            checks.vector("b1", weights.b1, hidden),
+            checks.matrix("W2", weights.W2, actions, hidden),
+            checks.vector("b2", weights.b2, actions),
+        )
+
+    def context_of(self, states: Any, actions: Any) -> Floats:
+        """Return the context `[n, d]` of each step of an episode, by the layer's `context` setting.
+
+        The first is zero, and none sees its own step's action. Training and rollouts use this same function.
+
+        Args:
+            states: All states so far `[n, d]`, in order.
+            actions: The actions taken there `[n, a]`.
+
+        Raises:
+            ValidationError: Something of another kind or size, or not finite.
+        """
+        given = checks.matrix("states", states, self.state_size)
+        return self.core.context_of(given, checks.matrix("actions", actions, self.action_size, len(given)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, settings, optimizer state and calibration as MessagePack, atomically.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self.core.save(checks.path("path", path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; training goes on to the same bits.
+
+        Raises:
+            StorageError: No such file, or one that is damaged, truncated or of another program.
+        """
+        return cls.of(_core.Layer.load(checks.path("path", path)))
+
+    def export_safetensors(self, path: str | os.PathLike[str]) -> None:
+        """Write the tensors W1, b1, W2, b2, with the settings as metadata.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self.core.export_safetensors(checks.path("path", path))
+
+    @classmethod
+    def from_safetensors(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `export_safetensors` wrote.
+
+        Raises:
+            StorageError: No such file, or one that is damaged or of another program.
+        """
+        return cls.of(_core.Layer.from_safetensors(checks.path("path", path)))
+
+    def __repr__(self) -> str:
+        sizes = f"{3 * self.state_size} -> {self.hidden_size} -> {self.action_size}"
+        return f"<DecisionLayer {sizes}, {'trained' if self.trained else 'untrained'}>"
+
+    def _question(
+        self, state: Any, desired_return: Any, context: Any, timestep: Any
+    ) -> tuple[Floats, float, Floats | None, int | None]:
+        size = self._settings["state_size"]
+        return (
+            checks.vector("state", state, size),
+            checks.number("desired_return", desired_return),
+            None if context is None else checks.vector("context", context, size),
+            None if timestep is None else checks.integer("timestep", timestep),
+        )
+
+    def _questions(
+        self, states: Any, returns: Any, contexts: Any, timesteps: Any, name: str = "returns"
+    ) -> tuple[Floats, Doubles, Floats | None, npt.NDArray[np.int64] | None]:
+        size = self._settings["state_size"]
+        given = checks.matrix("states", states, size)
+        rows = len(given)
+        one = not hasattr(returns, "__len__") or (isinstance(returns, np.ndarray) and returns.ndim == 0)
+        return (
+            given,
+            np.full(rows, checks.number(name, returns)) if one else _column(name, returns, rows, np.float64),
+            None if contexts is None else checks.matrix("contexts", contexts, size, rows),
+            None if timesteps is None else _column("timesteps", timesteps, rows, np.int64),
+        )
+
+
+def _column(name: str, values: Any, rows: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Return `rows` numbers of one kind."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):
+        raise checks.refuse(name, f"{rows} numbers", values) from None
+    if array.shape != (rows,):
+        raise ValidationError(f"{name}: expected {rows} numbers, got an array of shape {array.shape}")
+    if rows and array.dtype.kind not in ("iu" if kind is np.int64 else "fiu"):
+        raise checks.refuse(name, "whole numbers" if kind is np.int64 else "numbers", array)
+    return np.ascontiguousarray(array, dtype=kind)

@@ -1,0 +1,243 @@
+"""What a training run and an evaluation tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent.values import Record, record
+
+__all__ = [
+    "Baseline",
+    "DataStats",
+    "EpochMetrics",
+    "EvaluatedPrediction",
+    "EvaluationReport",
+    "FinalMetrics",
+    "Predictions",
+    "ReliabilityBin",
+    "TaskTypeMetrics",
+    "TrainingReport",
+]
+
+
+@record
+class EpochMetrics(Record):
+    """One pass over the data.
+
+    Attributes:
+        epoch: From 1.
+        train_loss: Mean over the epoch's batches, each before its step.
+        val_loss: On the validation episodes, after the epoch; None without any.
+        gradient_norm: Mean over the batches, before clipping.
+        duration: In seconds.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    gradient_norm: float
+    duration: float
+
+
+@record
+class FinalMetrics(Record):
+    """The best epoch, whose weights the layer now has.
+
+    Attributes:
+        train_loss: Its train loss.
+        val_loss: Its validation loss; None without validation episodes.
+        best_epoch: Its number.
+    """
+
+    train_loss: float
+    val_loss: float | None
+    best_epoch: int
+
+
+@record
+class DataStats(Record):
+    """What was trained on.
+
+    Attributes:
+        total_trajectories: Steps: those trained on and those validated on.
+        train_size: Steps trained on.
+        val_size: Steps validated on.
+        avg_return: The mean of their returns.
+    """
+
+    total_trajectories: int
+    train_size: int
+    val_size: int
+    avg_return: float
+
+
+@record
+class Baseline(Record):
+    """The layer beside the nearest neighbour, on the same validation steps.
+
+    Attributes:
+        neighbor_similarity: Mean cosine of the nearest training step's action to the right one.
+        layer_similarity: Mean cosine of the layer's action to the right one.
+        train_size: Training steps the neighbour was sought among, at most 20,000.
+        val_size: Validation steps asked, at most 2,000.
+    """
+
+    neighbor_similarity: float
+    layer_similarity: float
+    train_size: int
+    val_size: int
+
+
+@record
+class TrainingReport(Record):
+    """A training run.
+
+    Attributes:
+        epoch_metrics: One record an epoch.
+        final_metrics: The best epoch.
+        data_stats: The data.
+        baseline: The nearest neighbour beside the layer; None without validation episodes.
+    """
+
+    epoch_metrics: tuple[EpochMetrics, ...]
+    final_metrics: FinalMetrics
+    data_stats: DataStats
+    baseline: Baseline | None
+
+
+@record
+class TaskTypeMetrics(Record):
+    """How the layer does on one task type.
+
+    Attributes:
+        accuracy: The share of steps whose nearest pattern to the predicted action is the pattern taken.
+        avg_similarity: Mean cosine to the actions taken.
+        count: Steps.
+    """
+
+    accuracy: float
+    avg_similarity: float
+    count: int
+
+
+@record
+class EvaluatedPrediction(Record):
+    """One step of an evaluation.
+
+    Attributes:
+        true_action: The action taken, `[a]`.
+        predicted_action: The layer's, `[a]`.
+        similarity: Their cosine.
+    """
+
+    true_action: npt.NDArray[np.float32]
+    predicted_action: npt.NDArray[np.float32]
+    similarity: float
+
+
+@record
+class Predictions(Record, Sequence[EvaluatedPrediction]):
+    """Predictions as arrays underneath and records on iteration.
+
+    Attributes:
+        true_actions: `[n, a]`.
+        predicted_actions: `[n, a]`.
+        similarities: `[n]`.
+    """
+
+    true_actions: npt.NDArray[np.float32]
+    predicted_actions: npt.NDArray[np.float32]
+    similarities: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.similarities)
+
+    @overload
+    def __getitem__(self, at: int) -> EvaluatedPrediction: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[EvaluatedPrediction]: ...
+    def __getitem__(self, at: int | slice) -> EvaluatedPrediction | list[EvaluatedPrediction]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        return EvaluatedPrediction(
+            true_action=self.true_actions[at],
+            predicted_action=self.predicted_actions[at],
+            similarity=float(self.similarities[at]),
+        )
+
+
+@record
+class ReliabilityBin(Record):
+    """Steps of like confidence.
+
+    Attributes:
+        confidence: The mean that was promised.
+        similarity: The mean that came.
+        count: Steps.
+    """
+
+    confidence: float
+    similarity: float
+    count: int
+
+
+@record
+class EvaluationReport(Record):
+    """How the layer does on steps it did not learn from, asked with the return that was achieved.
+
+    Attributes:
+        accuracy: The share of steps whose nearest pattern to the predicted action is the pattern taken.
+        avg_similarity: Mean cosine to the actions taken.
+        per_task_type: The same for each task type.
+        predictions: Each step's true and predicted action; empty with `keep_predictions=False`.
+        calibration_error: The mean gap between confidence and similarity over the bins, by their size; None
+            while the layer is uncalibrated.
+        reliability: The bins.
+        risk_coverage: (coverage, risk): among the share of steps with the highest confidence, the mean of 1 -
+            similarity.
+    """
+
+    accuracy: float
+    avg_similarity: float
+    per_task_type: Mapping[str, TaskTypeMetrics]
+    predictions: Predictions
+    calibration_error: float | None
+    reliability: tuple[ReliabilityBin, ...]
+    risk_coverage: tuple[tuple[float, float], ...]
+
+
+def training_report(told: Mapping[str, Any]) -> TrainingReport:
+    """Return a report of the core as a record."""
+    return TrainingReport(
+        epoch_metrics=tuple(EpochMetrics(**epoch) for epoch in told["epochs"]),
+        final_metrics=FinalMetrics(**told["final"]),
+        data_stats=DataStats(**told["data"]),
+        baseline=Baseline(**told["baseline"]) if told["baseline"] else None,
+    )
+
+
+def evaluation_report(told: Mapping[str, Any], action_size: int) -> EvaluationReport:
+    """Return an evaluation of the core as a record."""
+    none = np.empty((0, action_size), np.float32)
+    true, predicted, similarities = told["predictions"] or (none, none, np.empty(0))
+    return EvaluationReport(
+        accuracy=told["accuracy"],
+        avg_similarity=told["avg_similarity"],
+        per_task_type={
+            name: TaskTypeMetrics(accuracy=accuracy, avg_similarity=similarity, count=count)
+            for name, (accuracy, similarity, count) in told["per_task_type"].items()
+        },
+        predictions=Predictions(
+            true_actions=true, predicted_actions=predicted, similarities=np.asarray(similarities, np.float64)
+        ),
+        calibration_error=told["calibration_error"],
+        reliability=tuple(
+            ReliabilityBin(confidence=confidence, similarity=similarity, count=count)
+            for confidence, similarity, count in told["reliability"] or ()
+        ),
+        risk_coverage=tuple((coverage, risk) for coverage, risk in told["risk_coverage"] or ()),
+    )

@@ -1,0 +1,260 @@
+"""Offline training: the network learns from what the store remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from precedent import _core, checks
+from precedent.config import Curriculum, OfflineTrainerConfig
+from precedent.errors import ValidationError
+from precedent.filters import Filter, normalised
+from precedent.fit import check_fit
+from precedent.progress import Progress, reporter
+from precedent.reports import (
+    EpochMetrics,
+    EvaluationReport,
+    TrainingReport,
+    evaluation_report,
+    training_report,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from precedent.layer import DecisionLayer
+    from precedent.store import TrajectoryStore
+
+__all__ = ["Curriculum", "OfflineTrainer"]
+
+Callback = Callable[[EpochMetrics], object]
+
+
+class OfflineTrainer:
+    """Trains a `DecisionLayer` from a `TrajectoryStore`.
+
+    The data is split by episode: the same episodes validate in every run with one seed. It streams from the
+    store, so that memory stays bounded at any size. Steps without a stored return get one in memory; nothing
+    but weights is written.
+
+    Args:
+        store: What to learn from.
+        layer: What learns; its sizes are the store's dimensions.
+        batch_size: Samples in an optimizer step.
+        epochs: Passes over the data, at most.
+        validation_split: The share of the episodes that validate, in [0, 1); 0 = train on all.
+        early_stopping_patience: Stop after this many epochs in a row without a better validation loss.
+        min_trajectories: Refuse to train on fewer matching steps.
+        save_interval: Keep a checkpoint of its own every so many epochs.
+        save_path: The folder for `epoch-0005.ckpt`, `last.ckpt` and `best.weights`; None = keep none.
+        gamma: The discount of returns that are not stored, in [0, 1].
+        curriculum: Easy episodes first: a `Curriculum` or a mapping of its fields.
+        replay: `"uniform"`, or `"diverse"`: rare patterns more often. (`"prioritized"` is not there yet.)
+        diversity_weight: Of `diverse`, in [0, 1]: 0 = uniform, 1 = all patterns equally.
+        emphasis: Only 0.0 is there yet.
+        convergence_threshold: Stop once an epoch's train loss is below it.
+        schedule: Only `"constant"` is there yet.
+        warmup_steps: Only 0 is there yet.
+        timesteps: Tell the layer each step's position in its episode.
+        ensemble: Only 1 is there yet.
+        executor: Only None is there yet.
+        seed: Keys the split and the order of the samples.
+        progress: None = a bar on a terminal (tqdm) and a log line an epoch elsewhere; True = the bar; False =
+            nothing; a callable gets each `EpochMetrics`.
+        callbacks: Each gets each `EpochMetrics`.
+
+    Raises:
+        ValidationError: An option of the wrong kind or range, or one that is not there yet.
+        DimensionError: The layer's sizes are not the store's dimensions.
+        EncoderMismatchError: The layer was trained on another encoder's states.
+    """
+
+    __slots__ = ("_callbacks", "_layer", "_progress", "_settings", "_store")
+
+    def __init__(
+        self,
+        store: TrajectoryStore,
+        layer: DecisionLayer,
+        *,
+        batch_size: int = 32,
+        epochs: int = 10,
+        validation_split: float = 0.2,
+        early_stopping_patience: int = 3,
+        min_trajectories: int = 100,
+        save_interval: int = 5,
+        save_path: str | os.PathLike[str] | None = None,
+        gamma: float = 0.99,
+        curriculum: Curriculum | Mapping[str, Any] | None = None,
+        replay: Literal["uniform", "prioritized", "diverse"] = "uniform",
+        diversity_weight: float = 0.3,
+        emphasis: float = 0.0,
+        convergence_threshold: float | None = None,
+        schedule: Literal["constant", "cosine"] = "constant",
+        warmup_steps: int = 0,
+        timesteps: bool = False,
+        ensemble: int = 1,
+        executor: object = None,
+        seed: int = 0,
+        progress: Progress = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        check_fit(store, layer)
+        if executor is not None:
+            raise checks.refuse("executor", "None: training elsewhere is not there yet", executor)
+        self._store, self._layer = store, layer
+        self._settings = OfflineTrainerConfig(
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_split=validation_split,
+            early_stopping_patience=early_stopping_patience,
+            min_trajectories=min_trajectories,
+            save_interval=save_interval,
+            save_path=save_path,  # type: ignore[arg-type]
+            gamma=gamma,
+            curriculum=curriculum,  # type: ignore[arg-type]
+            replay=replay,
+            diversity_weight=diversity_weight,
+            emphasis=emphasis,
+            convergence_threshold=convergence_threshold,
+            schedule=schedule,
+            warmup_steps=warmup_steps,
+            timesteps=timesteps,
+            ensemble=ensemble,
+            seed=seed,
+        )
+        for name, only in _NOT_YET.items():
+            if getattr(self._settings, name) not in only:
+                said = " or ".join(map(repr, only))
+                raise checks.refuse(name, f"{said}: others are not there yet", getattr(self._settings, name))
+        if progress is not None and not isinstance(progress, bool) and not callable(progress):
+            raise checks.refuse("progress", "None, True, False or a callable", progress)
+        self._progress = progress
+        self._callbacks = tuple(callbacks)
+        for i, callback in enumerate(self._callbacks):
+            if not callable(callback):
+                raise checks.refuse(f"callbacks[{i}]", "a callable", callback)
+
+    @property
+    def store(self) -> TrajectoryStore:
+        """What it learns from."""
+        return self._store
+
+    @property
+    def layer(self) -> DecisionLayer:
+        """What learns."""
+        return self._layer
+
+    @property
+    def settings(self) -> OfflineTrainerConfig:
+        """The settings it was made with."""
+        return self._settings
+
+    def train(self, filter: Filter | None = None, *, resume: bool = False) -> TrainingReport:
+        """Train, and leave the best epoch's weights, calibrated, in the layer.
+
+        Args:
+            filter: Which steps are samples; contexts and returns come from their whole episodes.
+            resume: Go on from `last.ckpt` in `save_path`, to the same bits as an uninterrupted run.
+
+        Raises:
+            InsufficientDataError: Fewer steps match than `min_trajectories`.
+            TrainingError: The loss is not finite; the layer has the weights of the last good epoch.
+            StorageError: There is no checkpoint to resume from.
+            KeyboardInterrupt: Ctrl-C; the layer has the weights of the last finished epoch.
+        """
+        epochs = self.fitter(filter, resume=resume)
+        while True:
+            try:
+                next(epochs)
+            except StopIteration as end:
+                report: TrainingReport = end.value
+                return report
+
+    def fitter(
+        self,
+        filter: Filter | None = None,
+        *,
+        resume: bool = False,
+    ) -> Generator[EpochMetrics, None, TrainingReport]:
+        """Train epoch by epoch: an epoch's weights are in the layer while it is yielded, the best at the end.
+
+        The report is the generator's return value. Closing it early keeps the weights of the last epoch.
+
+        Args:
+            filter: See `train`.
+            resume: See `train`.
+
+        Raises:
+            InsufficientDataError: See `train`; so for the others.
+        """
+        resume = checks.flag("resume", resume)
+        if resume and self._settings.save_path is None:
+            raise ValidationError("resume: expected a trainer with a save_path to resume from, got None")
+        conditions = normalised(filter)
+        return self._epochs(conditions, resume=resume)
+
+    def _epochs(
+        self,
+        conditions: dict[str, Any] | None,
+        *,
+        resume: bool,
+    ) -> Generator[EpochMetrics, None, TrainingReport]:
+        self._store.require_open()
+        run = _core.TrainingRun(self._store.core, self._layer.core, self._core_settings(), conditions, resume)
+        with reporter(self._progress, self._settings.epochs) as report:
+            while (told := run.next_epoch()) is not None:
+                epoch = EpochMetrics(**told)
+                report(epoch)
+                for callback in self._callbacks:
+                    callback(epoch)
+                yield epoch
+        return training_report(run.finish())
+
+    def evaluate(
+        self,
+        filter: Filter | None = None,
+        *,
+        include_training: bool = False,
+        keep_predictions: bool = True,
+    ) -> EvaluationReport:
+        """Measure the layer on the validation episodes, asked with the return that was achieved.
+
+        Args:
+            filter: Which steps.
+            include_training: Also on the episodes it learns from.
+            keep_predictions: Whether the report has each step's actions.
+
+        Raises:
+            NotTrainedError: The layer never learned.
+            InsufficientDataError: No step matches.
+        """
+        self._store.require_open()
+        told = _core.evaluate(
+            self._store.core,
+            self._layer.core,
+            self._core_settings(),
+            normalised(filter),
+            checks.flag("include_training", include_training),
+            checks.flag("keep_predictions", keep_predictions),
+        )
+        return evaluation_report(told, self._layer.action_size)
+
+    def __repr__(self) -> str:
+        return f"OfflineTrainer({self._store!r}, {self._layer!r})"
+
+    def _core_settings(self) -> dict[str, Any]:
+        settings = {name: getattr(self._settings, name) for name in self._settings.readers}
+        easy = self._settings.curriculum
+        settings["curriculum"] = None if easy is None else (easy.easy_epochs, easy.max_duration)
+        return settings
+
+
+# Options of the specification that wait for a later version, and the values that are there. They are refused
+# rather than ignored: an option without effect would show up as a result.
+_NOT_YET: dict[str, tuple[object, ...]] = {
+    "replay": ("uniform", "diverse"),
+    "emphasis": (0.0,),
+    "schedule": ("constant",),
+    "warmup_steps": (0,),
+    "ensemble": (1,),
+}
