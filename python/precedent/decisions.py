@@ -1,0 +1,122 @@
+"""What a decision says of itself: the action, which tier of the cascade gave it, and why."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent import checks
+from precedent.values import Record, record
+
+__all__ = ["ActionMetadata", "ActionResult", "Log", "SelectorStats", "Tier", "as_log"]
+
+
+class Tier(IntEnum):
+    """The steps of the cascade, in the order in which they are asked."""
+
+    EXACT = 1
+    INTERPOLATED = 2
+    GENERATED = 3
+    PATTERN = 4
+
+
+@record
+class ActionMetadata(Record):
+    """What a decision rests on. What does not apply to its tier is None.
+
+    Attributes:
+        similarity: Tier 1: the precedent's; tier 2: the mean of the neighbours'; tier 4: the pattern's.
+        neighbor_count: Precedents that entered.
+        agreement: Tier 2: the length of the mean of the neighbours' unit actions, in [0, 1]; 1 = they all did
+            the same.
+        neural_score: The network's confidence, where it was asked and is calibrated.
+        interval: (low, high) around the confidence: tier 3 from calibration, tier 4 of the pattern's success
+            rate.
+        return_used: The number that "return >= desired" was about: the desired return itself, or the quantile
+            it stands for. None where no return was known.
+        trajectory_ids: The precedents, nearest first: why this action.
+    """
+
+    similarity: float | None = None
+    neighbor_count: int | None = None
+    agreement: float | None = None
+    neural_score: float | None = None
+    interval: tuple[float, float] | None = None
+    return_used: float | None = None
+    trajectory_ids: tuple[str, ...] = ()
+
+
+@record
+class ActionResult(Record):
+    """A decision.
+
+    Attributes:
+        action: `[a]` float32, read-only.
+        pattern_id: The pattern the action belongs to; None where tier 3 has no library to look it up in.
+        tier: Who answered.
+        confidence: In [0, 1]. Tier 1: the precedent's similarity; tier 2: the mean similarity; tier 3: the
+            calibrated expectation of the cosine to the right action, 0 while uncalibrated; tier 4: the lower
+            bound of the pattern's success rate.
+        latency: What the decision took, in ms.
+        metadata: What it rests on.
+    """
+
+    action: npt.NDArray[np.float32]
+    pattern_id: str | None
+    tier: Tier
+    confidence: float
+    latency: float
+    metadata: ActionMetadata
+
+
+@record
+class SelectorStats(Record):
+    """What a selector did so far.
+
+    Attributes:
+        count: Decisions made.
+        tiers: Decisions a tier.
+        rates: The same as shares of `count`; 0 where there were none.
+        no_action: Times that no tier had an answer; not in `count`.
+        p50: Median latency in ms of the last 10,000 decisions; None before the first.
+        p99: Their 99th percentile.
+    """
+
+    count: int
+    tiers: Mapping[Tier, int]
+    rates: Mapping[Tier, float]
+    no_action: int
+    p50: float | None
+    p99: float | None
+
+
+Log = Callable[[ActionResult], object]
+
+
+def as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
+    """Return what takes each result: the callable that was given, or one that adds a line of JSON to a file.
+
+    Raises:
+        ValidationError: It is neither a callable nor a path.
+    """
+    if log is None or callable(log):
+        return log
+    if not isinstance(log, (str, os.PathLike)):
+        raise checks.refuse("log", "a callable or a path", log)
+    path = os.fspath(log)
+    lock = threading.Lock()
+
+    def write(result: ActionResult) -> None:
+        import json
+        import time
+
+        line = json.dumps({"timestamp": time.time_ns() // 1_000_000, **result.to_dict()})
+        with lock, open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - one line, appended at once
+            file.write(line + "\n")
+
+    return write

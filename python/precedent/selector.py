@@ -1,0 +1,479 @@
+"""The cascade: an exact precedent, else an interpolation of near ones, else the network, else a pattern.
+
+Seeds: ActionSelector of the API reference and of the architecture document. Where they differ, the return
+    condition is
+inside the search, so that a near step that ended badly does not hide a near one that ended well.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent import checks
+from precedent.decisions import ActionMetadata, ActionResult, Log, SelectorStats, Tier, as_log
+from precedent.errors import (
+    NoActionError,
+    ValidationError,
+)
+from precedent.filters import Filter, normalised
+from precedent.fit import check_fit, check_store
+from precedent.retrieval import Hits, agreement, interpolation
+from precedent.values import frozen_array
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from precedent.layer import DecisionLayer
+    from precedent.patterns import PatternLibrary
+    from precedent.rollout import Rollout
+    from precedent.store import TrajectoryStore
+
+__all__ = ["ActionSelector"]
+
+Condition = dict[str, Any]
+
+# For each scale: the store's name for the returns it ranks, and the filter that holds a row to one of them.
+_SCALES = {
+    "raw": (None, "min_return"),
+    "quantile": ("return", "min_return"),
+    "episode": ("episode", "min_episode_reward"),
+}
+_METRICS = ("cosine", "euclidean", "dot")
+_LATENCIES_KEPT = 10_000
+
+
+class ActionSelector:
+    """Chooses actions by precedent.
+
+    Args:
+        store: Where the precedents are.
+        layer: The network of tier 3; without one, or before it learned, that tier passes.
+        exact_threshold: The similarity from which one precedent suffices. Infinity closes the tier.
+        interpolation_threshold: The similarity from which a precedent enters the interpolation. Infinity
+            closes the tier.
+        interpolation_k: Neighbours looked at, at least 1.
+        min_interpolation_samples: Fewer near precedents than this are not interpolated.
+        fallback_to_neural: Whether tier 3 is asked.
+        return_scale: What a desired return means: "raw" (a return to go), "quantile" (of the returns to go),
+            "episode" (of the episodes' total rewards). None = the layer's, or raw without a layer.
+        metric: "cosine", "euclidean" or "dot"; None = the store's.
+        min_agreement: Neighbours that agree less, in [0, 1], are not interpolated.
+        min_confidence: Tier 3 passes where the network is less confident, in [0, 1].
+        patterns: The library for tier 4 and for the names of generated actions.
+        hybrid_mode: Whether a pattern replaces tier 3 where the lower bound of its success rate is above the
+            network's confidence.
+        fallback_to_patterns: Whether tier 4 answers where nothing else does.
+        log: Gets every result: a callable, or the path of a file to which each is added as a line of JSON.
+
+    Raises:
+        ValidationError: An option is of the wrong kind or range, or the scale is not the layer's.
+        DimensionError: The layer's sizes are not the store's.
+        EncoderMismatchError: The layer learned from another encoder's states.
+    """
+
+    def __init__(
+        self,
+        store: TrajectoryStore,
+        layer: DecisionLayer | None = None,
+        *,
+        exact_threshold: float = 0.99,
+        interpolation_threshold: float = 0.95,
+        interpolation_k: int = 5,
+        min_interpolation_samples: int = 3,
+        fallback_to_neural: bool = True,
+        return_scale: str | None = None,
+        metric: str | None = None,
+        min_agreement: float = 0.0,
+        min_confidence: float = 0.0,
+        patterns: PatternLibrary | None = None,
+        hybrid_mode: bool = False,
+        fallback_to_patterns: bool = True,
+        log: Log | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.exact_threshold = checks.number("exact_threshold", exact_threshold, finite=False)
+        self.interpolation_threshold = checks.number(
+            "interpolation_threshold", interpolation_threshold, finite=False
+        )
+        self.interpolation_k = checks.integer("interpolation_k", interpolation_k, low=1)
+        self.min_interpolation_samples = checks.integer(
+            "min_interpolation_samples", min_interpolation_samples, low=1
+        )
+        self.fallback_to_neural = checks.flag("fallback_to_neural", fallback_to_neural)
+        self.metric = None if metric is None else checks.choice("metric", metric, _METRICS)
+        self.min_agreement = checks.number("min_agreement", min_agreement, low=0.0, high=1.0)
+        self.min_confidence = checks.number("min_confidence", min_confidence, low=0.0, high=1.0)
+        self.hybrid_mode = checks.flag("hybrid_mode", hybrid_mode)
+        self.fallback_to_patterns = checks.flag("fallback_to_patterns", fallback_to_patterns)
+        check_store(store)
+        if return_scale is not None:
+            checks.choice("return_scale", return_scale, _SCALES)
+        if layer is not None:
+            return_scale = _agreed_scale(return_scale, layer)
+            check_fit(store, layer)
+        self.return_scale = return_scale or "raw"
+        self.store = store
+        self.layer = layer
+        self.patterns = patterns
+        self._log = as_log(log)
+        self._lock = threading.Lock()
+        self._tiers: Counter[Tier] = Counter()
+        self._no_action = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+
+    def select_action(
+        self,
+        state: Any,
+        desired_return: float = 0.9,
+        *,
+        filter: Filter | None = None,
+        context: Any = None,
+        timestep: int | None = None,
+    ) -> ActionResult:
+        """Choose an action for a state.
+
+        Args:
+            state: An embedding `[d]`, or text or a task for a store with an encoder.
+            desired_return: What the precedents must have reached, on the selector's scale; in [0, 1] on the
+                scales "quantile" and "episode".
+            filter: Which precedents count.
+            context: `[d]` for the network.
+            timestep: The position in the episode, for the network.
+
+        Raises:
+            NoActionError: No tier had an answer; it says for each what it lacked.
+            ValidationError: An argument is of the wrong kind or range.
+            ClosedError: The store is closed.
+        """
+        began = perf_counter()
+        vector = self.store.query_vector(state)
+        desired = self._desired(desired_return)
+        chosen = normalised(filter)
+        if context is not None:
+            context = checks.vector("context", context, self.store.dimension)
+        if timestep is not None:
+            timestep = checks.integer("timestep", timestep)
+        condition, used = self._condition(desired, chosen)
+        hits = None if condition is None or self._closed_to_retrieval() else self._search(vector, condition)
+        result = self._cascade(vector, hits, desired, used, chosen, context, timestep, began)
+        self._record(result)
+        return result
+
+    def select_many(
+        self,
+        states: Any,
+        desired_return: float | Sequence[float] | npt.NDArray[np.floating[Any]] = 0.9,
+        *,
+        filter: Filter | None = None,
+        contexts: Any = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> list[ActionResult]:
+        """Choose an action for each of many states: one search for all, the same answers as one by one.
+
+        Args:
+            states: Embeddings `[n, d]`, or n texts or tasks for a store with an encoder.
+            desired_return: One for all, or n.
+            filter: Which precedents count.
+            contexts: `[n, d]` for the network.
+            timesteps: n positions for the network.
+
+        Raises:
+            NoActionError: No tier had an answer for one of them; the message has its position, and nothing is
+                returned.
+            ValidationError: See `select_action`.
+        """
+        began = perf_counter()
+        vectors = self.store.query_matrix(states)
+        n = len(vectors)
+        if np.ndim(desired_return) == 0:
+            desired = [self._desired(desired_return)] * n
+        else:
+            desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]  # type: ignore[arg-type]
+            if len(desired) != n:
+                raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
+        contexts = None if contexts is None else checks.matrix("contexts", contexts, self.store.dimension, n)
+        if timesteps is not None and len(timesteps) != n:
+            raise ValidationError(f"timesteps: expected {n}, got {len(timesteps)}")
+        chosen = normalised(filter)
+        found: list[tuple[Hits | None, float | None]] = [(None, None)] * n
+        for value in dict.fromkeys(desired):
+            group = [i for i in range(n) if desired[i] == value]
+            condition, used = self._condition(value, chosen)
+            skip = condition is None or self._closed_to_retrieval()
+            answers = [None] * len(group) if skip else self._search_many(vectors[group], condition)
+            for i, answer in zip(group, answers, strict=True):
+                found[i] = (answer, used)
+        share = (perf_counter() - began) / max(n, 1)
+        results = []
+        for i, (hits, used) in enumerate(found):
+            context = None if contexts is None else contexts[i]
+            timestep = None if timesteps is None else timesteps[i]
+            begun = perf_counter() - share
+            try:
+                result = self._cascade(vectors[i], hits, desired[i], used, chosen, context, timestep, begun)
+            except NoActionError as error:
+                raise NoActionError(f"states[{i}]: {error}", error.lacked) from error
+            results.append(result)
+        for result in results:
+            self._record(result)
+        return results
+
+    def start_episode(
+        self,
+        desired_return: float,
+        *,
+        gamma: float = 0.99,
+        filter: Filter | None = None,
+    ) -> Rollout:
+        """Begin an episode in which timestep, context and target follow by themselves.
+
+        Args:
+            desired_return: The return to ask for at the first step.
+            gamma: The discount of the returns, in [0, 1]; after a reward r a raw target R becomes (R - r) /
+                gamma.
+            filter: Which precedents count.
+
+        Raises:
+            ValidationError: An argument is of the wrong kind or range.
+        """
+        from precedent.rollout import Rollout
+
+        self._desired(desired_return)
+        gamma = checks.number("gamma", gamma, low=0.0, high=1.0)
+        return Rollout(self, float(desired_return), gamma, filter)
+
+    def stats(self) -> SelectorStats:
+        """Return how often each tier answered, and how fast."""
+        with self._lock:
+            tiers = {tier: self._tiers[tier] for tier in Tier}
+            no_action, latencies = self._no_action, list(self._latencies)
+        count = sum(tiers.values())
+        p50, p99 = (float(q) for q in np.percentile(latencies, [50, 99])) if latencies else (None, None)
+        return SelectorStats(
+            count=count,
+            tiers=tiers,
+            rates={tier: hits / count if count else 0.0 for tier, hits in tiers.items()},
+            no_action=no_action,
+            p50=p50,
+            p99=p99,
+        )
+
+    def _desired(self, value: Any, name: str = "desired_return") -> float:
+        if self.return_scale == "raw":
+            return checks.number(name, value)
+        return checks.number(name, value, low=0.0, high=1.0)
+
+    def _condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
+        """Return the filter that holds rows to the desired return, and the number it came to.
+
+        None and None where no row has a return of that kind: then nothing can be retrieved.
+        """
+        ranked, key = _SCALES[self.return_scale]
+        used: float | None = desired
+        if ranked is not None:
+            used = self.store.core.quantiles(ranked, [desired], chosen)[0]
+            if used is None:
+                return None, None
+        condition = dict(chosen or {})
+        condition[key] = max(used, condition.get(key, -math.inf))
+        return condition, used
+
+    def _closed_to_retrieval(self) -> bool:
+        return self.exact_threshold == self.interpolation_threshold == math.inf
+
+    def _search(self, vector: npt.NDArray[np.float32], condition: Condition) -> Hits:
+        k, threshold = self.interpolation_k, min(self.exact_threshold, self.interpolation_threshold)
+        found = self.store.core.search(vector, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
+        return Hits(found)
+
+    def _search_many(self, vectors: npt.NDArray[np.float32], condition: Condition | None) -> list[Any]:
+        k, threshold = self.interpolation_k, min(self.exact_threshold, self.interpolation_threshold)
+        answers = self.store.core.search_many(vectors, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
+        return [Hits(found) for found in answers]
+
+    def _cascade(
+        self,
+        vector: npt.NDArray[np.float32],
+        hits: Hits | None,
+        desired: float,
+        used: float | None,
+        chosen: Condition | None,
+        context: Any,
+        timestep: int | None,
+        began: float,
+    ) -> ActionResult:
+        lacked: dict[int, str] = {}
+        result = (
+            self._exact(hits, used, lacked, began)
+            or self._interpolated(hits, used, lacked, began)
+            or self._generated(vector, desired, used, chosen, context, timestep, lacked, began)
+            or self._pattern(vector, chosen, used, lacked, began)
+        )
+        if result is not None:
+            return result
+        with self._lock:
+            self._no_action += 1
+        reasons = "; ".join(f"{Tier(tier).name.lower()}: {reason}" for tier, reason in sorted(lacked.items()))
+        raise NoActionError(f"no tier of the cascade had an answer ({reasons})", lacked)
+
+    def _exact(
+        self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
+    ) -> ActionResult | None:
+        if hits is None:
+            lacked[Tier.EXACT] = _no_retrieval(used)
+        elif not hits.similarities or hits.similarities[0] < self.exact_threshold:
+            lacked[Tier.EXACT] = f"no precedent with that return has a similarity of {self.exact_threshold:g}"
+        else:
+            similarity = hits.similarities[0]
+            metadata = ActionMetadata(
+                similarity=similarity, neighbor_count=1, return_used=used, trajectory_ids=hits.ids(1)
+            )
+            return _result(hits.actions[0], hits.pattern(0), Tier.EXACT, similarity, metadata, began)
+        return None
+
+    def _interpolated(
+        self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
+    ) -> ActionResult | None:
+        if hits is None:
+            lacked[Tier.INTERPOLATED] = _no_retrieval(used)
+            return None
+        n = sum(similarity >= self.interpolation_threshold for similarity in hits.similarities)
+        if n < self.min_interpolation_samples:
+            lacked[Tier.INTERPOLATED] = (
+                f"{n} precedents with that return have a similarity of {self.interpolation_threshold:g}, "
+                f"{self.min_interpolation_samples} are needed"
+            )
+            return None
+        actions, similarities = hits.actions[:n], np.asarray(hits.similarities[:n])
+        agreed = agreement(actions)
+        if agreed < self.min_agreement:
+            lacked[Tier.INTERPOLATED] = (
+                f"the precedents agree only to {agreed:.2f}, {self.min_agreement:g} is needed"
+            )
+            return None
+        action, nearest = interpolation(actions, similarities)
+        similarity = float(similarities.mean())
+        metadata = ActionMetadata(
+            similarity=similarity,
+            neighbor_count=n,
+            agreement=agreed,
+            return_used=used,
+            trajectory_ids=hits.ids(n),
+        )
+        return _result(action, hits.pattern(nearest), Tier.INTERPOLATED, similarity, metadata, began)
+
+    def _generated(
+        self,
+        vector: npt.NDArray[np.float32],
+        desired: float,
+        used: float | None,
+        chosen: Condition | None,
+        context: Any,
+        timestep: int | None,
+        lacked: dict[int, str],
+        began: float,
+    ) -> ActionResult | None:
+        if not self.fallback_to_neural:
+            lacked[Tier.GENERATED] = "fallback_to_neural is off"
+            return None
+        if self.layer is None or not self.layer.trained:
+            lacked[Tier.GENERATED] = (
+                "there is no layer" if self.layer is None else "the layer was never trained"
+            )
+            return None
+        prediction = self.layer.predict_with_confidence(vector, desired, context=context, timestep=timestep)
+        confidence = prediction.confidence or 0.0
+        if confidence < self.min_confidence:
+            lacked[Tier.GENERATED] = (
+                f"the network's confidence is {confidence:.2f}, {self.min_confidence:g} is needed"
+            )
+            return None
+        if self.hybrid_mode:
+            better = self._pattern(
+                vector, chosen, used, {}, began, above=confidence, score=prediction.confidence
+            )
+            if better is not None:
+                return better
+        low, high = prediction.low, prediction.high
+        metadata = ActionMetadata(
+            neural_score=prediction.confidence,
+            interval=None if low is None or high is None else (low, high),
+            return_used=used,
+        )
+        name = self._nearest_pattern(prediction.action)
+        return _result(prediction.action, name, Tier.GENERATED, confidence, metadata, began)
+
+    def _nearest_pattern(self, action: npt.NDArray[np.float32]) -> str | None:
+        if self.patterns is None or not action.any():
+            return None
+        found = self.patterns.search(action, k=1)
+        return found[0].pattern_id if found else None
+
+    def _pattern(
+        self,
+        vector: npt.NDArray[np.float32],
+        chosen: Condition | None,
+        used: float | None,
+        lacked: dict[int, str],
+        began: float,
+        *,
+        above: float | None = None,
+        score: float | None = None,
+    ) -> ActionResult | None:
+        if self.patterns is None or (above is None and not self.fallback_to_patterns):
+            lacked[Tier.PATTERN] = (
+                "no pattern library is given" if self.patterns is None else "it is turned off"
+            )
+            return None
+        found = self.patterns.match(vector, k=1, filter=chosen)
+        if not found or found[0].pattern.embedding is None or (above is not None and found[0].low <= above):
+            lacked[Tier.PATTERN] = "no pattern was taken in a similar state"
+            return None
+        best = found[0]
+        metadata = ActionMetadata(
+            similarity=best.similarity,
+            neural_score=score,
+            interval=(best.low, best.high),
+            return_used=used,
+        )
+        return _result(best.pattern.embedding, best.pattern_id, Tier.PATTERN, best.low, metadata, began)
+
+    def _record(self, result: ActionResult) -> None:
+        with self._lock:
+            self._tiers[result.tier] += 1
+            self._latencies.append(result.latency)
+        if self._log is not None:
+            self._log(result)
+
+
+def _result(
+    action: Any, pattern_id: str | None, tier: Tier, confidence: float, metadata: ActionMetadata, began: float
+) -> ActionResult:
+    return ActionResult(
+        action=frozen_array(action),
+        pattern_id=pattern_id,
+        tier=tier,
+        confidence=confidence,
+        latency=(perf_counter() - began) * 1e3,
+        metadata=metadata,
+    )
+
+
+def _no_retrieval(used: float | None) -> str:
+    return "no step that matches has a computed return" if used is None else "the thresholds close it"
+
+
+def _agreed_scale(asked: str | None, layer: DecisionLayer) -> str:
+    learned: str = layer.return_scale
+    if asked is not None and asked != learned:
+        raise ValidationError(
+            f'return_scale: expected "{learned}", the scale on which the layer learned, got "{asked}"'
+        )
+    return learned

@@ -1,0 +1,248 @@
+"""One file and one configuration: store, patterns, network, trainer and selector that belong together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from precedent import checks
+from precedent.config import GlobalConfig, environment_settings, toml_settings
+from precedent.errors import ClosedError, DimensionError
+from precedent.layer import DecisionLayer
+from precedent.patterns import PatternLibrary
+from precedent.selector import ActionSelector
+from precedent.settings import merged, read
+from precedent.store import TrajectoryStore
+from precedent.trainer import OfflineTrainer
+
+if TYPE_CHECKING:
+    from precedent.encoders import Encoder
+    from precedent.reports import EpochMetrics, TrainingReport
+
+__all__ = ["Workspace", "open"]
+
+# The name of the layer's weights in the file's table of models.
+_LAYER = "decision_layer"
+_NEVER = float("inf")
+
+
+def open(  # noqa: A001 - `precedent.open` is how it reads
+    path_or_config: str | os.PathLike[str] | Mapping[str, Any] | GlobalConfig | None = None,
+    *,
+    encoder: Encoder | None = None,
+    **overrides: Any,
+) -> Workspace:
+    """Open a file with everything that belongs to it.
+
+    A later source wins: defaults, the TOML file, environment variables, then what is passed here. A
+    `GlobalConfig` says everything, so that only `overrides` come after it.
+
+    Args:
+        path_or_config: The path of a database, the path of settings (it ends in `.toml`), a mapping of
+            settings, a `GlobalConfig`, or None for `./.rl/trajectories.db`, the seed's.
+        encoder: What makes states of text and tasks.
+        **overrides: Settings by group: `rl={"trainer": {"epochs": 3}}`.
+
+    Raises:
+        ValidationError: An unknown setting, or an unfit value, with its full path.
+        StorageError: The file cannot be opened; see `TrajectoryStore`.
+    """
+    return Workspace(_configured(path_or_config, overrides), encoder=encoder)
+
+
+def _configured(given: Any, overrides: Mapping[str, Any]) -> GlobalConfig:
+    passed = read(GlobalConfig, overrides, "")
+    if isinstance(given, GlobalConfig):
+        return GlobalConfig(**merged(read(GlobalConfig, given, ""), passed))
+    tree: dict[str, Any] = {}
+    if isinstance(given, (str, os.PathLike)):
+        path = checks.path("path", given)
+        if path.lower().endswith(".toml"):
+            tree = toml_settings(path)
+        else:
+            passed = merged({"rl": {"trajectory_store": {"path": path}}}, passed)
+    elif isinstance(given, Mapping):
+        passed = merged(read(GlobalConfig, given, ""), passed)
+    elif given is not None:
+        raise checks.refuse("path_or_config", "a path, a mapping, a GlobalConfig or None", given)
+    return GlobalConfig(**merged(merged(tree, environment_settings()), passed))
+
+
+class Workspace:
+    """What `precedent.open` gives. A context manager; any use after `close` raises `ClosedError`.
+
+    The store is opened at once, everything else when it is asked for. What the workspace lends stays open
+    until the workspace is closed.
+
+    Args:
+        config: All settings.
+        encoder: What makes states of text and tasks.
+
+    Raises:
+        StorageError: The file cannot be opened; see `TrajectoryStore`.
+    """
+
+    __slots__ = ("__weakref__", "_config", "_layer", "_patterns", "_selector", "_store", "_trainer")
+
+    def __init__(self, config: GlobalConfig, *, encoder: Encoder | None = None) -> None:
+        if not isinstance(config, GlobalConfig):
+            raise checks.refuse("config", "a GlobalConfig", config)
+        settings = config.rl.trajectory_store
+        self._config = config
+        self._store = TrajectoryStore(
+            settings.path,
+            dimension=settings.dimension,
+            action_dimension=settings.action_dimension,
+            hnsw=settings.hnsw,
+            cache=settings.cache,
+            durability=settings.durability,  # type: ignore[arg-type]
+            storage=settings.storage,  # type: ignore[arg-type]
+            encoder=encoder,
+            read_only=settings.read_only,
+        )
+        self._layer: DecisionLayer | None = None
+        self._patterns: PatternLibrary | None = None
+        self._trainer: OfflineTrainer | None = None
+        self._selector: ActionSelector | None = None
+
+    @property
+    def config(self) -> GlobalConfig:
+        """The settings in effect."""
+        return self._config
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._store.path
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._store.closed
+
+    @property
+    def trajectories(self) -> TrajectoryStore:
+        """The store; its `close` does nothing."""
+        return TrajectoryStore.lend(self._opened())
+
+    @property
+    def patterns(self) -> PatternLibrary:
+        """The patterns of the store."""
+        store = self._opened()
+        if self._patterns is None:
+            self._patterns = PatternLibrary(TrajectoryStore.lend(store))
+        return self._patterns
+
+    @property
+    def layer(self) -> DecisionLayer:
+        """The network: the newest that the file holds, else a new one by the settings.
+
+        Raises:
+            DimensionError: The settings name other sizes than the store's dimensions.
+        """
+        store = self._opened()
+        if self._layer is None:
+            self._layer = self._kept_layer(store) or self._new_layer(store)
+        return self._layer
+
+    @property
+    def trainer(self) -> OfflineTrainer:
+        """The trainer of the layer. A finished `train()` stores the layer as the newest model."""
+        self._opened()
+        if self._trainer is None:
+            settings = self._config.rl.trainer
+            options = {name: getattr(settings, name) for name in settings.readers}
+            self._trainer = _StoringTrainer(self, self.trajectories, self.layer, options)
+        return self._trainer
+
+    @property
+    def selector(self) -> ActionSelector:
+        """The selector. With `rl.enabled=False` it answers from patterns only."""
+        self._opened()
+        if self._selector is None:
+            settings, bank = self._config.rl.action_selector, self._config.reasoningbank
+            options = {name: getattr(settings, name) for name in settings.readers}
+            learning = self._config.rl.enabled
+            if not learning:
+                options |= {
+                    "exact_threshold": _NEVER,
+                    "interpolation_threshold": _NEVER,
+                    "fallback_to_neural": False,
+                }
+            self._selector = ActionSelector(
+                self.trajectories,
+                self.layer,
+                patterns=self.patterns,
+                hybrid_mode=bank.hybrid_mode,
+                fallback_to_patterns=bank.fallback_to_patterns or not learning,
+                **options,
+            )
+        return self._selector
+
+    def save(self) -> int:
+        """Store the layer as the newest model of the file, and return its version.
+
+        Raises:
+            ReadOnlyError: The file was opened read-only.
+        """
+        return self._opened().core.save_model(_LAYER, self.layer.core)
+
+    def close(self) -> None:
+        """Close the file. Again: nothing happens."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        self._opened()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Workspace {self.path!r}{', closed' if self.closed else ''}>"
+
+    def _opened(self) -> TrajectoryStore:
+        if self._store.closed:
+            raise ClosedError("the workspace is closed: open it again")
+        return self._store
+
+    def _kept_layer(self, store: TrajectoryStore) -> DecisionLayer | None:
+        kept = store.core.load_model(_LAYER)
+        return None if kept is None else DecisionLayer.of(kept)
+
+    def _new_layer(self, store: TrajectoryStore) -> DecisionLayer:
+        settings = self._config.rl.decision_layer
+        options = {name: getattr(settings, name) for name in settings.readers}
+        for name, dimension in (("state_size", store.dimension), ("action_size", store.action_dimension)):
+            size = options[name]
+            if size is not None and size != dimension:
+                field = f"rl.decision_layer.{name}"
+                raise DimensionError(
+                    f"{field}: expected the store's {dimension}, got {size}", dimension, size
+                )
+            options[name] = dimension
+        return DecisionLayer(**options)
+
+
+class _StoringTrainer(OfflineTrainer):
+    """A trainer whose workspace keeps what it made."""
+
+    __slots__ = ("_workspace",)
+
+    def __init__(
+        self, workspace: Workspace, store: TrajectoryStore, layer: DecisionLayer, options: dict[str, Any]
+    ) -> None:
+        super().__init__(store, layer, **options)
+        self._workspace = workspace
+
+    def _epochs(
+        self,
+        conditions: dict[str, Any] | None,
+        *,
+        resume: bool,
+    ) -> Generator[EpochMetrics, None, TrainingReport]:
+        report = yield from super()._epochs(conditions, resume=resume)
+        if not self._workspace.trajectories.read_only:
+            self._workspace.save()
+        return report
