@@ -1,0 +1,65 @@
+"""Fixtures and hypothesis profiles of the whole suite."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import precedent
+from worlds import ACTION, STATE
+
+# Fixtures that hypothesis reuses between examples hold no state of an example.
+_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile(
+    "fast",
+    max_examples=25,
+    stateful_step_count=20,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=_CHECKS,
+)
+settings.register_profile(
+    "slow",
+    max_examples=1000,
+    stateful_step_count=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=_CHECKS,
+)
+settings.load_profile(os.environ.get("PRECEDENT_TESTS", "fast"))
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("PRECEDENT_RL", "PRECEDENT_REASONING"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "agent.db"
+
+
+@pytest.fixture
+def opened(path):
+    """Opens stores of the suite's dimensions, by default one file, and closes them after the test."""
+    stores = []
+
+    def open_store(where=path, **options):
+        options = {"dimension": STATE, "action_dimension": ACTION} | options
+        stores.append(precedent.TrajectoryStore(where, **options))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(opened):
+    return opened()
+
+
+@pytest.fixture
+def memory(opened):
+    return opened(":memory:")
