@@ -1,0 +1,128 @@
+"""Evaluation: accuracy, similarity, calibration, and the baseline beside the layer."""
+
+import numpy as np
+import pytest
+
+import precedent
+from training import marked, trainer, validated
+from worlds import ACTION, LEFT, RIGHT, STATE, learnable
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.fixture
+def learned(memory):
+    learnable(memory, episodes=200)
+    made = precedent.DecisionLayer(STATE, ACTION, hidden_size=32, learning_rate=0.01)
+    training = trainer(memory, made, epochs=8)
+    return training, training.train()
+
+
+def test_accuracy_is_the_share_whose_nearest_pattern_is_the_one_taken(learned):
+    training, _ = learned
+    report = training.evaluate()
+    assert len(report.predictions) == 160
+    right = [
+        (p.predicted_action @ LEFT > p.predicted_action @ RIGHT) == np.array_equal(p.true_action, LEFT)
+        for p in report.predictions
+    ]
+    assert report.accuracy == pytest.approx(np.mean(right))
+    assert 0.6 < report.accuracy < 1.0
+    similarities = [cosine(p.true_action, p.predicted_action) for p in report.predictions]
+    np.testing.assert_allclose([p.similarity for p in report.predictions], similarities, atol=1e-5)
+    assert report.avg_similarity == pytest.approx(np.mean(similarities), abs=1e-5)
+
+
+def test_each_task_type_has_its_own_line_and_they_add_up(learned):
+    training, _ = learned
+    report = training.evaluate()
+    assert sorted(report.per_task_type) == ["run", "walk"]
+    parts = report.per_task_type.values()
+    assert sum(p.count for p in parts) == len(report.predictions)
+    for name in ("accuracy", "avg_similarity"):
+        weighted = sum(getattr(p, name) * p.count for p in parts) / len(report.predictions)
+        assert getattr(report, name) == pytest.approx(weighted)
+
+
+def test_a_filter_chooses_what_is_evaluated(learned):
+    training, _ = learned
+    whole = training.evaluate()
+    walking = training.evaluate({"task_type": "walk"})
+    assert list(walking.per_task_type) == ["walk"]
+    assert walking.per_task_type["walk"] == whole.per_task_type["walk"]
+    assert len(walking.predictions) == whole.per_task_type["walk"].count
+
+
+def test_predictions_may_be_left_out_and_training_steps_included(learned):
+    training, _ = learned
+    with_all = training.evaluate(include_training=True)
+    assert len(with_all.predictions) == 800
+    without = training.evaluate(include_training=True, keep_predictions=False)
+    assert len(without.predictions) == 0
+    assert (without.accuracy, without.avg_similarity) == (with_all.accuracy, with_all.avg_similarity)
+
+
+def test_calibration_is_reported_by_bins_and_by_coverage(learned):
+    training, _ = learned
+    report = training.evaluate()
+    assert sum(b.count for b in report.reliability) == len(report.predictions)
+    for each in report.reliability:
+        assert 0.0 <= each.confidence <= 1.0
+        assert -1.0 <= each.similarity <= 1.0
+    gaps = sum(abs(b.confidence - b.similarity) * b.count for b in report.reliability)
+    assert report.calibration_error == pytest.approx(gaps / len(report.predictions), abs=1e-6)
+    assert report.calibration_error < 0.1
+    coverages = [coverage for coverage, _ in report.risk_coverage]
+    assert coverages == sorted(coverages)
+    assert coverages[0] > 0.0
+    assert coverages[-1] == pytest.approx(1.0)
+    assert report.risk_coverage[-1][1] == pytest.approx(1.0 - report.avg_similarity, abs=1e-5)
+
+
+def test_steps_are_asked_with_the_return_that_was_achieved(memory):
+    known = marked(memory)
+    made = precedent.DecisionLayer(STATE, ACTION, hidden_size=16)
+    training = trainer(memory, made, epochs=2)
+    training.train()
+    for prediction in training.evaluate().predictions:
+        _, state, _, returned = known[prediction.true_action.tobytes()]
+        asked = made.predict(state, returned)
+        assert np.linalg.norm(prediction.predicted_action - asked) <= 0.011 * np.linalg.norm(asked)
+
+
+def test_the_baseline_is_the_nearest_training_step_s_action(memory):
+    known = marked(memory)
+    made = precedent.DecisionLayer(STATE, ACTION, hidden_size=16)
+    training = trainer(memory, made, epochs=2)
+    baseline = training.train().baseline
+    held_out = validated(training, known)
+    names = {episode for episode, *_ in held_out}
+    others = [step for step in known.values() if step[0] not in names]
+    states = np.stack([state for _, state, _, _ in others])
+    nearest = [others[int(np.argmax(states @ state))] for _, state, _, _ in held_out]
+    expected = np.mean([cosine(near[2], step[2]) for near, step in zip(nearest, held_out, strict=True)])
+    assert baseline.neighbor_similarity == pytest.approx(expected, abs=1e-4)
+    assert baseline.layer_similarity == pytest.approx(training.evaluate().avg_similarity, abs=0.01)
+    assert (baseline.train_size, baseline.val_size) == (80, 20)
+
+
+def test_a_layer_that_never_learned_cannot_be_evaluated(memory):
+    marked(memory)
+    with pytest.raises(precedent.NotTrainedError):
+        trainer(memory).evaluate()
+
+
+def test_nothing_to_evaluate_is_refused(learned):
+    training, _ = learned
+    with pytest.raises(precedent.InsufficientDataError):
+        training.evaluate({"task_type": "fly"})
+
+
+def test_a_report_is_a_frozen_record(learned):
+    training, report = learned
+    for record in (report, training.evaluate(), report.baseline, report.data_stats):
+        for name in record.to_dict():
+            with pytest.raises(AttributeError):
+                setattr(record, name, 1.0)
