@@ -1,0 +1,65 @@
+"""Everything the documents show is executed: fenced Python blocks and the examples of docstrings."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import precedent
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks():
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for found in FENCE.finditer(text):
+            line = text.count("\n", 0, found.start(1)) + 1
+            yield pytest.param(document, line, found[1], id=f"{document.name}:{line}")
+
+
+def modules():
+    yield "precedent"
+    for module in pkgutil.walk_packages(precedent.__path__, "precedent."):
+        if module.name != "precedent._core":
+            yield module.name
+
+
+@pytest.mark.parametrize(("document", "line", "block"), list(blocks()))
+def test_a_block_of_a_document_runs(document, line, block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    padded = "\n" * (line - 1) + block  # a failure then points into the document
+    exec(compile(padded, str(document), "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_shows_python():
+    assert FENCE.search((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_the_examples_of_a_module_s_docstrings_say_what_happens(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, _ = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert failed == 0
+
+
+def test_docstrings_have_examples_at_all():
+    finder = doctest.DocTestFinder()
+    found = [
+        test for name in modules() for test in finder.find(importlib.import_module(name)) if test.examples
+    ]
+    assert found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_link_of_a_document_leads_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (document.parent / target).exists(), target
