@@ -1,1 +1,3 @@
 //! Data that the benches share.
+
+pub mod vectors;
