@@ -1,0 +1,45 @@
+"""What the query cache saves."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from data import clustered, filled
+from precedent import TrajectoryStore
+from rounds import Contender, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROWS, DIMENSION, QUERIES = 100_000, 768, 20
+
+
+@contextmanager
+def hit(folder: Path) -> Iterator[Work]:
+    """Ask what was asked before."""
+    path = folder / "cache.db"
+    filled(path, clustered(ROWS, DIMENSION), action_dimension=DIMENSION, returns=False)
+    queries = clustered(QUERIES, DIMENSION, seed=1)
+    with TrajectoryStore(path) as cached, TrajectoryStore(path, cache={"enabled": False}) as plain:
+        yield Work(
+            f"cache hit, {ROWS:,} x {DIMENSION}, k=5, records included",
+            Contender(
+                "precedent, asked before",
+                lambda: [cached.search(query, k=5, threshold=None) for query in queries],
+                units=QUERIES,
+                prepare=lambda: [cached.search(query, k=5, threshold=None) for query in queries],
+            ),
+            [
+                Contender(
+                    "precedent, cache off",
+                    lambda: [plain.search(query, k=5, threshold=None) for query in queries],
+                    units=QUERIES,
+                )
+            ],
+            targets={"precedent, cache off": 0.1},
+        )
+
+
+WORKS = {"cache hit": hit}
