@@ -240,7 +240,7 @@ def test_environment_names_nest_by_two_underscores():
             "PRECEDENT_REASONINGBANK__HYBRID_MODE": "false",
             "PRECEDENT_OTHER": "not this class's concern",
             "PRECEDENT_RUNS__ANYTHING": "neither",
-            "HOME": "/root",
+            "HOME": "/home/anybody",
         }
     )
     store, layer = config.rl.trajectory_store, config.rl.decision_layer
