@@ -21,6 +21,8 @@ from time import perf_counter
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+
+from cartpole_report import Outcome, draw, table
 from precedent import (
     ActionSelector,
     DecisionLayer,
@@ -30,8 +32,6 @@ from precedent import (
     TrajectoryStore,
 )
 from precedent.encoders import FourierEncoder
-
-from cartpole_report import Outcome, draw, table
 
 Floats = npt.NDArray[np.float32]
 Policy = Callable[[Floats], int]

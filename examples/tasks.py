@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
 from precedent import (
     Action,
     ActionSelector,
@@ -28,7 +29,6 @@ from precedent import (
     TrajectoryStore,
 )
 from precedent.encoders import HashingEncoder
-
 from tasks_world import PATTERNS, RIGHT, Task, World
 
 DIMENSION = 256

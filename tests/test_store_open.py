@@ -181,6 +181,7 @@ def test_rows_survive_reopening_at_either_durability(opened, durability):
     ids = store.insert_batch(batch(20))
     store.close()
     again = opened(durability=durability)
+    assert again.durability == durability
     assert [t.id for t in again.get_many(ids)] == ids
     assert again.search(states(20)[7], k=1)[0].id == ids[7]
 

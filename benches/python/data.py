@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
 from precedent import TrajectoryBatch, TrajectoryStore
 
 if TYPE_CHECKING:

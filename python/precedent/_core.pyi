@@ -1,27 +1,20 @@
 # The compiled core. Not public: `precedent.store`, `precedent.layer` and `precedent.trainer` are its faces.
 
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
-import numpy as np
-import numpy.typing as npt
+from precedent.seam import Columns, Doubles, Filter, Floats, Found, Keys, Pattern, Records
 
-# What `insert` takes and `columns_of` gives: an entry a field of `TrajectoryBatch`; `keys` where given.
-Columns: TypeAlias = dict[str, Any]
-# States, actions, and one tuple a row: id, pattern, action metadata (JSON), reward, return, task type,
-# episode, timestamp, task, duration, tokens, agent type, context length, step index, success, quality,
-# terminated, truncated, extra (JSON).
-Records: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[tuple[Any, ...]]]
-# Similarities, distances and rows of one answer.
-Found: TypeAlias = tuple[list[float], list[float], Records]
-# Id, name, payload (JSON), embedding, uses, successes, mean reward.
-Pattern: TypeAlias = tuple[
-    str, str | None, str | None, npt.NDArray[np.float32] | None, int, int, float | None
+__all__ = [
+    "Layer",
+    "Store",
+    "TrainingRun",
+    "__version__",
+    "evaluate",
+    "fourier_frequencies",
+    "hashing_encode",
 ]
-Filter: TypeAlias = dict[str, Any] | None
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Doubles: TypeAlias = npt.NDArray[np.float64]
-Keys: TypeAlias = npt.NDArray[np.int64]
+__version__: str
 
 @final
 class Store:

@@ -17,8 +17,8 @@ from precedent.errors import ValidationError
 from precedent.records.step import Action, Trajectory, TrajectoryMetadata
 
 if TYPE_CHECKING:
-    from precedent._core import Columns
     from precedent.records.batch import TrajectoryBatch
+    from precedent.seam import Columns
 
 __all__ = ["Encode", "of_batch", "of_trajectories"]
 

@@ -16,7 +16,7 @@ from precedent.values import Record, embedding, read_keys, record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from precedent import _core
+    from precedent import seam
     from precedent.store import TrajectoryStore
 
 __all__ = ["Pattern", "PatternLibrary", "PatternMatch"]
@@ -239,7 +239,7 @@ class PatternLibrary:
         return f"PatternLibrary({self._store!r})"
 
 
-def _pattern(row: _core.Pattern) -> Pattern:
+def _pattern(row: seam.Pattern) -> Pattern:
     pattern_id, name, payload, embedding, uses, successes, mean_reward = row
     return Pattern(
         pattern_id=pattern_id,

@@ -12,7 +12,7 @@ from precedent.errors import DimensionError
 from precedent.filters import normalised
 
 if TYPE_CHECKING:
-    from precedent._core import Columns
+    from precedent.seam import Columns
 
 __all__ = [
     "dimensions",

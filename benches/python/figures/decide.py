@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from data import Vectors, clustered, filled, gaussian
+from report import Table
+
 from precedent import (
     Action,
     ActionSelector,
@@ -16,7 +18,6 @@ from precedent import (
     TrajectoryMetadata,
     TrajectoryStore,
 )
-from report import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

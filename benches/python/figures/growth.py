@@ -8,11 +8,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from data import clustered, filled, part, trajectories
-from precedent import Action, ActionSelector, Trajectory, TrajectoryMetadata, TrajectoryStore
 from report import Table
 
 from figures.decide import latencies, trained_layer
 from figures.memory import opened
+from precedent import Action, ActionSelector, Trajectory, TrajectoryMetadata, TrajectoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path

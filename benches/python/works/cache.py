@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from data import clustered, filled
-from precedent import TrajectoryStore
 from rounds import Contender, Work
+
+from precedent import TrajectoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from data import clustered, part, trajectories
-from precedent import TrajectoryStore
 from rounds import Contender, Work
 
+from precedent import TrajectoryStore
 from works import bare
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from data import clustered, filled, trajectories
-from precedent import TrajectoryStore
 from rounds import Contender, Work
 
+from precedent import TrajectoryStore
 from works import bare
 
 ROWS, GAMMA = 20_000, 0.99

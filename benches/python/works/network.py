@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from precedent import DecisionLayer, NetworkWeights
 
 DIMENSION, HIDDEN = 768, 256

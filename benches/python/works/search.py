@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from data import Vectors, clustered, filled, gaussian
 from peers import peer
-from precedent import TrajectoryStore
 from rounds import Contender, Work
+
+from precedent import TrajectoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from data import clustered, filled, trajectories
 from peers import peer
-from precedent import DecisionLayer, OfflineTrainer, TrajectoryStore
 from rounds import Contender, Work
 
+from precedent import DecisionLayer, OfflineTrainer, TrajectoryStore
 from works.network import DIMENSION, make_layer, make_torch
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from precedent.records.step import Action, Trajectory, TrajectoryMetadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from precedent._core import Columns, Records
+    from precedent.seam import Columns, Records
     from precedent.values import Record
 
 __all__ = ["batch", "search_results", "trajectories"]

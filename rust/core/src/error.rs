@@ -144,6 +144,10 @@ pub enum Error {
 
 impl Error {
     /// An [`Error::Invalid`] from anything that can be shown.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers show numbers and sentences they have just made; none keeps them"
+    )]
     pub fn invalid(
         field: impl Into<String>,
         expected: impl Into<String>,

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// A pool of worker threads. Dropping the last handle waits until every thread has ended.
 pub struct Pool {
-    pool: Option<rayon::ThreadPool>,
+    workers: Option<rayon::ThreadPool>,
     alive: Arc<Alive>,
     process: u32,
 }
@@ -23,7 +23,7 @@ impl Pool {
     pub fn new(threads: usize) -> Result<Self> {
         let alive = Arc::new(Alive { count: Mutex::new(threads), changed: Condvar::new() });
         let ending = Arc::clone(&alive);
-        let pool = rayon::ThreadPoolBuilder::new()
+        let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("precedent-{i}"))
             .exit_handler(move |_| {
@@ -32,7 +32,7 @@ impl Pool {
             })
             .build()
             .map_err(|why| Error::Training(format!("no worker threads could be started: {why}")))?;
-        Ok(Self { pool: Some(pool), alive, process: std::process::id() })
+        Ok(Self { workers: Some(workers), alive, process: std::process::id() })
     }
 
     /// The pool of this process, as wide as the machine; made when nobody holds one. After a fork the child makes its
@@ -60,13 +60,13 @@ impl Pool {
     }
 
     fn rayon(&self) -> &rayon::ThreadPool {
-        self.pool.as_ref().expect("present until the drop")
+        self.workers.as_ref().expect("present until the drop")
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let pool = self.pool.take();
+        let pool = self.workers.take();
         if self.process != std::process::id() {
             std::mem::forget(pool); // the threads stayed in the parent
             return;

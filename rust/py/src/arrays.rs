@@ -2,24 +2,28 @@
 //! moved, not copied, and read-only.
 
 use numpy::prelude::*;
-use numpy::{Element, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{Element, PyArray1, PyArray2};
 use pyo3::prelude::*;
 
 /// The numbers of a vector.
-pub(crate) fn vector<T: Element + Copy>(array: &PyReadonlyArray1<'_, T>) -> Vec<T> {
-    match array.as_slice() {
+pub(crate) fn vector<T: Element + Copy>(array: &Bound<'_, PyArray1<T>>) -> PyResult<Vec<T>> {
+    let array = array.try_readonly()?;
+    Ok(match array.as_slice() {
         Ok(slice) => slice.to_vec(),
         Err(_) => array.as_array().iter().copied().collect(),
-    }
+    })
 }
 
 /// The numbers of a matrix, row by row, with the row's width.
-pub(crate) fn matrix<T: Element + Copy>(array: &PyReadonlyArray2<'_, T>) -> (Vec<T>, usize) {
+pub(crate) fn matrix<T: Element + Copy>(
+    array: &Bound<'_, PyArray2<T>>,
+) -> PyResult<(Vec<T>, usize)> {
+    let array = array.try_readonly()?;
     let numbers = match array.as_slice() {
         Ok(slice) => slice.to_vec(),
         Err(_) => array.as_array().iter().copied().collect(),
     };
-    (numbers, array.shape()[1])
+    Ok((numbers, array.shape()[1]))
 }
 
 /// A read-only vector.

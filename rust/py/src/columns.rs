@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2};
 use precedent_core::{Labels, Rows};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -12,50 +13,38 @@ use crate::arrays::{frozen, frozen_matrix, matrix, vector};
 
 /// Reads the columns that `precedent.columns` has checked.
 pub(crate) fn read(columns: &Bound<'_, PyDict>) -> PyResult<Rows> {
-    let states: PyReadonlyArray2<'_, f32> = required(columns, "states")?.extract()?;
-    let actions: PyReadonlyArray2<'_, f32> = required(columns, "actions")?.extract()?;
-    let len = states.as_array().nrows();
-    let rewards: PyReadonlyArray1<'_, f64> = required(columns, "rewards")?.extract()?;
+    let states: Bound<'_, PyArray2<f32>> = required(columns, "states")?.extract()?;
+    let actions: Bound<'_, PyArray2<f32>> = required(columns, "actions")?.extract()?;
+    let len = states.shape()[0];
+    let rewards: Bound<'_, PyArray1<f64>> = required(columns, "rewards")?.extract()?;
     let returns = match optional(columns, "returns_to_go")? {
-        Some(given) => vector(&given.extract::<PyReadonlyArray1<'_, f64>>()?),
+        Some(given) => vector(given.cast()?)?,
         None => vec![f64::NAN; len],
     };
     Ok(Rows {
         len,
-        states: matrix(&states).0,
-        actions: matrix(&actions).0,
-        rewards: vector(&rewards),
+        states: matrix(&states)?.0,
+        actions: matrix(&actions)?.0,
+        rewards: vector(&rewards)?,
         returns,
         patterns: labels(&required(columns, "pattern_ids")?, len)?,
         episodes: labels(&required(columns, "episode_ids")?, len)?,
         task_types: labels(&required(columns, "task_types")?, len)?,
-        timestamps: integers(columns, "timestamps")?,
-        step_indices: integers(columns, "step_indices")?,
+        timestamps: maybe(columns, "timestamps")?,
+        step_indices: maybe(columns, "step_indices")?,
         terminated: flags(columns, "terminated")?,
         truncated: flags(columns, "truncated")?,
-        durations: integers(columns, "durations")?,
-        tokens_used: integers(columns, "tokens_used")?,
-        context_lengths: integers(columns, "context_lengths")?,
+        durations: maybe(columns, "durations")?,
+        tokens_used: maybe(columns, "tokens_used")?,
+        context_lengths: maybe(columns, "context_lengths")?,
         agent_types: match optional(columns, "agent_types")? {
             Some(one) if one.is_instance_of::<PyString>() => Some(vec![Some(one.extract()?); len]),
             Some(each) => Some(each.extract()?),
             None => None,
         },
         task_ids: extracted(columns, "task_ids")?,
-        successes: match optional(columns, "successes")? {
-            Some(given) => match given.extract::<PyReadonlyArray1<'_, bool>>() {
-                Ok(array) => Some(array.as_array().iter().map(|&flag| Some(flag)).collect()),
-                Err(_) => Some(given.extract()?),
-            },
-            None => None,
-        },
-        qualities: match optional(columns, "qualities")? {
-            Some(given) => match given.extract::<PyReadonlyArray1<'_, f64>>() {
-                Ok(array) => Some(array.as_array().iter().map(|&value| Some(value)).collect()),
-                Err(_) => Some(given.extract()?),
-            },
-            None => None,
-        },
+        successes: maybe(columns, "successes")?,
+        qualities: maybe(columns, "qualities")?,
         extras: extracted(columns, "extras")?,
         action_metadata: extracted(columns, "action_metadata")?,
         ids: Vec::new(),
@@ -65,17 +54,17 @@ pub(crate) fn read(columns: &Bound<'_, PyDict>) -> PyResult<Rows> {
 
 /// The width of a matrix column, which [`Rows`] does not keep.
 pub(crate) fn width(columns: &Bound<'_, PyDict>, name: &str) -> PyResult<usize> {
-    let array: PyReadonlyArray2<'_, f32> = required(columns, name)?.extract()?;
-    Ok(array.as_array().ncols())
+    let column = required(columns, name)?;
+    Ok(column.cast::<PyArray2<f32>>()?.shape()[1])
 }
 
 /// Writes columns as read-only arrays and lists; `dimension` and `action_dimension` are the widths of the matrices.
-pub(crate) fn write<'py>(
-    py: Python<'py>,
+pub(crate) fn write(
+    py: Python<'_>,
     rows: Rows,
     dimension: usize,
     action_dimension: usize,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<Bound<'_, PyDict>> {
     let columns = PyDict::new(py);
     columns.set_item("states", frozen_matrix(py, rows.states, dimension)?)?;
     columns.set_item("actions", frozen_matrix(py, rows.actions, action_dimension)?)?;
@@ -107,7 +96,8 @@ fn optional<'py>(columns: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<Bo
 }
 
 fn required<'py>(columns: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    optional(columns, name)?.ok_or_else(|| PyTypeError::new_err(format!("the column {name} is missing")))
+    optional(columns, name)?
+        .ok_or_else(|| PyTypeError::new_err(format!("the column {name} is missing")))
 }
 
 fn extracted<T: for<'a> FromPyObjectOwned<'a, Error: Into<PyErr>>>(
@@ -117,17 +107,21 @@ fn extracted<T: for<'a> FromPyObjectOwned<'a, Error: Into<PyErr>>>(
     optional(columns, name)?.map(|value| value.extract::<T>().map_err(Into::into)).transpose()
 }
 
-fn integers(columns: &Bound<'_, PyDict>, name: &str) -> PyResult<Option<Vec<Option<i64>>>> {
+/// A column in which a row may have no value: an array where all have one, else a list.
+fn maybe<T: numpy::Element + Copy + for<'a> FromPyObjectOwned<'a, Error: Into<PyErr>>>(
+    columns: &Bound<'_, PyDict>,
+    name: &str,
+) -> PyResult<Option<Vec<Option<T>>>> {
     let Some(given) = optional(columns, name)? else { return Ok(None) };
-    Ok(Some(match given.extract::<PyReadonlyArray1<'_, i64>>() {
-        Ok(array) => array.as_array().iter().map(|&value| Some(value)).collect(),
+    Ok(Some(match given.cast::<PyArray1<T>>() {
+        Ok(array) => vector(array)?.into_iter().map(Some).collect(),
         Err(_) => given.extract()?,
     }))
 }
 
 fn flags(columns: &Bound<'_, PyDict>, name: &str) -> PyResult<Option<Vec<bool>>> {
     let Some(given) = optional(columns, name)? else { return Ok(None) };
-    Ok(Some(vector(&given.extract::<PyReadonlyArray1<'_, bool>>()?)))
+    Ok(Some(vector(given.cast()?)?))
 }
 
 /// One string for all rows, or a list of strings that mostly repeat: each distinct one is copied once.
@@ -140,14 +134,13 @@ fn labels(given: &Bound<'_, PyAny>, len: usize) -> PyResult<Labels> {
     let mut known: HashMap<String, u32> = HashMap::new();
     for item in list {
         let text = item.cast::<PyString>()?.to_str()?;
-        let code = match known.get(text) {
-            Some(&code) => code,
-            None => {
-                let code = labels.names.len() as u32;
-                labels.names.push(text.to_owned());
-                known.insert(text.to_owned(), code);
-                code
-            }
+        let code = if let Some(&code) = known.get(text) {
+            code
+        } else {
+            let code = labels.names.len() as u32;
+            labels.names.push(text.to_owned());
+            known.insert(text.to_owned(), code);
+            code
         };
         labels.codes.push(code);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use numpy::prelude::*;
-use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArray2};
 use precedent_core::Error;
 use precedent_core::nn::{
     Batch, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions, ReturnScale,
@@ -17,8 +17,8 @@ use crate::raise::Raised;
 use crate::settings::{get, size};
 
 type Result<T> = std::result::Result<T, Raised>;
-type Vector<'py> = PyReadonlyArray1<'py, f32>;
-type Matrix<'py> = PyReadonlyArray2<'py, f32>;
+type Vector<'py, T = f32> = Bound<'py, PyArray1<T>>;
+type Matrix<'py> = Bound<'py, PyArray2<f32>>;
 
 const UNPOISONED: &str = "no holder of the layer panics";
 
@@ -114,12 +114,12 @@ impl Layer {
     fn predict<'py>(
         &self,
         py: Python<'py>,
-        state: Vector<'py>,
+        state: &Vector<'py>,
         desired_return: f64,
-        context: Option<Vector<'py>>,
+        context: Option<&Vector<'py>>,
         timestep: Option<i64>,
     ) -> Result<Bound<'py, PyArray1<f32>>> {
-        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        let (state, context) = (vector(state)?, context.map(vector).transpose()?);
         let action = py.detach(|| {
             self.read(|layer| layer.predict(&state, desired_return, context.as_deref(), timestep))
         })?;
@@ -130,12 +130,12 @@ impl Layer {
     fn predict_many<'py>(
         &self,
         py: Python<'py>,
-        states: Matrix<'py>,
-        returns: PyReadonlyArray1<'py, f64>,
-        contexts: Option<Matrix<'py>>,
-        timesteps: Option<PyReadonlyArray1<'py, i64>>,
+        states: &Matrix<'py>,
+        returns: &Vector<'py, f64>,
+        contexts: Option<&Matrix<'py>>,
+        timesteps: Option<&Vector<'py, i64>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let asked = self.asked(py, states, returns, contexts, timesteps)?;
         let actions = py.detach(|| self.read(|layer| layer.predict_many(&asked.questions())))?;
         self.rows(py, actions)
     }
@@ -145,20 +145,21 @@ impl Layer {
     fn predict_with_confidence<'py>(
         &self,
         py: Python<'py>,
-        state: Vector<'py>,
+        state: &Vector<'py>,
         desired_return: f64,
-        context: Option<Vector<'py>>,
+        context: Option<&Vector<'py>>,
         timestep: Option<i64>,
     ) -> Result<(Bound<'py, PyArray1<f32>>, Option<f64>, Option<f64>, Option<f64>)> {
-        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        let (state, context) = (vector(state)?, context.map(vector).transpose()?);
         let made = py.detach(|| {
             self.read(|layer| {
                 layer.predict_with_confidence(&state, desired_return, context.as_deref(), timestep)
             })
         })?;
         let action = made.action;
-        let (confidence, low, high) =
-            made.confidence.map_or((None, None, None), |c| (Some(c.value), Some(c.low), Some(c.high)));
+        let (confidence, low, high) = made
+            .confidence
+            .map_or((None, None, None), |c| (Some(c.value), Some(c.low), Some(c.high)));
         Ok((PyArray1::from_vec(py, action), confidence, low, high))
     }
 
@@ -166,12 +167,12 @@ impl Layer {
     fn inputs<'py>(
         &self,
         py: Python<'py>,
-        states: Matrix<'py>,
-        returns: PyReadonlyArray1<'py, f64>,
-        contexts: Option<Matrix<'py>>,
-        timesteps: Option<PyReadonlyArray1<'py, i64>>,
+        states: &Matrix<'py>,
+        returns: &Vector<'py, f64>,
+        contexts: Option<&Matrix<'py>>,
+        timesteps: Option<&Vector<'py, i64>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
+        let asked = self.asked(py, states, returns, contexts, timesteps)?;
         let inputs = py.detach(|| self.read(|layer| layer.inputs(&asked.questions())))?;
         let width = self.read(|layer| layer.settings().input_size());
         shaped(py, inputs, width)
@@ -181,27 +182,35 @@ impl Layer {
     fn calibrate(
         &self,
         py: Python<'_>,
-        states: Matrix<'_>,
-        actions: Matrix<'_>,
-        returns: PyReadonlyArray1<'_, f64>,
-        contexts: Option<Matrix<'_>>,
-        timesteps: Option<PyReadonlyArray1<'_, i64>>,
+        states: &Matrix<'_>,
+        actions: &Matrix<'_>,
+        returns: &Vector<'_, f64>,
+        contexts: Option<&Matrix<'_>>,
+        timesteps: Option<&Vector<'_, i64>>,
     ) -> Result<()> {
-        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
-        let actions = self.actions(py, &actions)?;
-        Ok(py.detach(|| self.write(|layer| layer.calibrate(&Batch { questions: asked.questions(), actions: &actions, weights: None })))?)
+        let asked = self.asked(py, states, returns, contexts, timesteps)?;
+        let actions = self.actions(py, actions)?;
+        Ok(py.detach(|| {
+            self.write(|layer| {
+                layer.calibrate(&Batch {
+                    questions: asked.questions(),
+                    actions: &actions,
+                    weights: None,
+                })
+            })
+        })?)
     }
 
     #[pyo3(signature = (state, desired_return, context, timestep))]
     fn seed_confidence(
         &self,
         py: Python<'_>,
-        state: Vector<'_>,
+        state: &Vector<'_>,
         desired_return: f64,
-        context: Option<Vector<'_>>,
+        context: Option<&Vector<'_>>,
         timestep: Option<i64>,
     ) -> Result<f64> {
-        let (state, context) = (vector(&state), context.as_ref().map(vector));
+        let (state, context) = (vector(state)?, context.map(vector).transpose()?);
         Ok(py.detach(|| {
             self.read(|layer| {
                 layer.seed_confidence(&state, desired_return, context.as_deref(), timestep)
@@ -214,19 +223,22 @@ impl Layer {
     fn train(
         &self,
         py: Python<'_>,
-        states: Matrix<'_>,
-        actions: Matrix<'_>,
-        returns: PyReadonlyArray1<'_, f64>,
-        contexts: Option<Matrix<'_>>,
-        timesteps: Option<PyReadonlyArray1<'_, i64>>,
-        weights: Option<Vector<'_>>,
+        states: &Matrix<'_>,
+        actions: &Matrix<'_>,
+        returns: &Vector<'_, f64>,
+        contexts: Option<&Matrix<'_>>,
+        timesteps: Option<&Vector<'_, i64>>,
+        weights: Option<&Vector<'_>>,
     ) -> Result<(f64, f64, f64, u64)> {
-        let asked = self.asked(py, &states, &returns, contexts.as_ref(), timesteps.as_ref())?;
-        let actions = self.actions(py, &actions)?;
-        let weights = weights.as_ref().map(vector);
+        let asked = self.asked(py, states, returns, contexts, timesteps)?;
+        let actions = self.actions(py, actions)?;
+        let weights = weights.map(vector).transpose()?;
         let metrics = py.detach(|| {
-            let batch =
-                Batch { questions: asked.questions(), actions: &actions, weights: weights.as_deref() };
+            let batch = Batch {
+                questions: asked.questions(),
+                actions: &actions,
+                weights: weights.as_deref(),
+            };
             self.write(|layer| layer.train(&batch))
         })?;
         Ok((metrics.loss, metrics.gradient_norm, metrics.learning_rate, metrics.epoch))
@@ -259,27 +271,27 @@ impl Layer {
     fn set_weights(
         &self,
         py: Python<'_>,
-        w1: Matrix<'_>,
-        b1: Vector<'_>,
-        w2: Matrix<'_>,
-        b2: Vector<'_>,
+        w1: &Matrix<'_>,
+        b1: &Vector<'_>,
+        w2: &Matrix<'_>,
+        b2: &Vector<'_>,
     ) -> Result<()> {
         let (hidden, actions) = self.read(|l| (l.settings().hidden_size, l.settings().action_size));
-        let ((w1, w1_width), (w2, w2_width)) = (matrix(&w1), matrix(&w2));
+        let ((w1, w1_width), (w2, w2_width)) = (matrix(w1)?, matrix(w2)?);
         width("W1", w1_width, hidden)?;
         width("W2", w2_width, actions)?;
-        let (b1, b2) = (vector(&b1), vector(&b2));
+        let (b1, b2) = (vector(b1)?, vector(b2)?);
         Ok(py.detach(|| self.write(|layer| layer.set_weights([&w1, &b1, &w2, &b2])))?)
     }
 
     fn context_of<'py>(
         &self,
         py: Python<'py>,
-        states: Matrix<'py>,
-        actions: Matrix<'py>,
+        states: &Matrix<'py>,
+        actions: &Matrix<'py>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let states = self.states(py, "states", &states)?;
-        let actions = self.actions(py, &actions)?;
+        let states = self.states(py, "states", states)?;
+        let actions = self.actions(py, actions)?;
         let contexts = py.detach(|| self.read(|layer| layer.context_of(&states, &actions)))?;
         let state_size = self.read(|layer| layer.settings().state_size);
         shaped(py, contexts, state_size)
@@ -324,28 +336,28 @@ impl Layer {
         &self,
         py: Python<'_>,
         states: &Matrix<'_>,
-        returns: &PyReadonlyArray1<'_, f64>,
+        returns: &Vector<'_, f64>,
         contexts: Option<&Matrix<'_>>,
-        timesteps: Option<&PyReadonlyArray1<'_, i64>>,
+        timesteps: Option<&Vector<'_, i64>>,
     ) -> Result<Asked> {
         Ok(Asked {
             states: self.states(py, "states", states)?,
-            returns: vector(returns),
+            returns: vector(returns)?,
             contexts: contexts.map(|contexts| self.states(py, "contexts", contexts)).transpose()?,
-            timesteps: timesteps.map(vector),
+            timesteps: timesteps.map(vector).transpose()?,
         })
     }
 
     fn states(&self, py: Python<'_>, name: &str, states: &Matrix<'_>) -> Result<Vec<f32>> {
         let expected = py.detach(|| self.read(|layer| layer.settings().state_size));
-        let (numbers, got) = matrix(states);
+        let (numbers, got) = matrix(states)?;
         width(name, got, expected)?;
         Ok(numbers)
     }
 
     fn actions(&self, py: Python<'_>, actions: &Matrix<'_>) -> Result<Vec<f32>> {
         let expected = py.detach(|| self.read(|layer| layer.settings().action_size));
-        let (numbers, got) = matrix(actions);
+        let (numbers, got) = matrix(actions)?;
         width("actions", got, expected)?;
         Ok(numbers)
     }

@@ -66,7 +66,9 @@ fn exception(err: Error) -> PyErr {
     let text = err.to_string();
     match err {
         Error::Invalid { .. } => classes::ValidationError::new_err(text),
-        Error::Dimension { expected, got, .. } => classes::DimensionError::new_err((text, expected, got)),
+        Error::Dimension { expected, got, .. } => {
+            classes::DimensionError::new_err((text, expected, got))
+        }
         Error::EncoderMismatch { stored, given } => {
             classes::EncoderMismatchError::new_err((text, stored, given))
         }

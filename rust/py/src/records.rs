@@ -27,32 +27,32 @@ pub(crate) fn write<'py>(
 }
 
 fn tuple<'py>(py: Python<'py>, rows: &Rows, i: usize) -> PyResult<Bound<'py, PyTuple>> {
-    let flag = |column: &Option<Vec<bool>>| column.as_ref().is_some_and(|flags| flags[i]);
-    let number = |column: &Option<Vec<Option<i64>>>| column.as_ref().and_then(|values| values[i]);
+    let flag = |column: Option<&Vec<bool>>| column.is_some_and(|flags| flags[i]);
+    let number = |column: Option<&Vec<Option<i64>>>| column.and_then(|values| values[i]);
     let fields: [Bound<'py, PyAny>; 19] = [
         rows.ids[i].to_string().into_pyobject(py)?.into_any(),
         rows.patterns.get(i).into_pyobject(py)?.into_any(),
-        text(&rows.action_metadata, i).into_pyobject(py)?,
+        text(rows.action_metadata.as_ref(), i).into_pyobject(py)?,
         rows.rewards[i].into_pyobject(py)?.into_any(),
         Some(rows.returns[i]).filter(|value| !value.is_nan()).into_pyobject(py)?,
         rows.task_types.get(i).into_pyobject(py)?.into_any(),
         rows.episodes.get(i).into_pyobject(py)?.into_any(),
-        number(&rows.timestamps).into_pyobject(py)?,
-        text(&rows.task_ids, i).into_pyobject(py)?,
-        number(&rows.durations).into_pyobject(py)?,
-        number(&rows.tokens_used).into_pyobject(py)?,
-        text(&rows.agent_types, i).into_pyobject(py)?,
-        number(&rows.context_lengths).into_pyobject(py)?,
-        number(&rows.step_indices).into_pyobject(py)?,
+        number(rows.timestamps.as_ref()).into_pyobject(py)?,
+        text(rows.task_ids.as_ref(), i).into_pyobject(py)?,
+        number(rows.durations.as_ref()).into_pyobject(py)?,
+        number(rows.tokens_used.as_ref()).into_pyobject(py)?,
+        text(rows.agent_types.as_ref(), i).into_pyobject(py)?,
+        number(rows.context_lengths.as_ref()).into_pyobject(py)?,
+        number(rows.step_indices.as_ref()).into_pyobject(py)?,
         rows.successes.as_ref().and_then(|values| values[i]).into_pyobject(py)?,
         rows.qualities.as_ref().and_then(|values| values[i]).into_pyobject(py)?,
-        flag(&rows.terminated).into_pyobject(py)?.to_owned().into_any(),
-        flag(&rows.truncated).into_pyobject(py)?.to_owned().into_any(),
-        text(&rows.extras, i).into_pyobject(py)?,
+        flag(rows.terminated.as_ref()).into_pyobject(py)?.to_owned().into_any(),
+        flag(rows.truncated.as_ref()).into_pyobject(py)?.to_owned().into_any(),
+        text(rows.extras.as_ref(), i).into_pyobject(py)?,
     ];
     PyTuple::new(py, fields)
 }
 
-fn text(column: &Option<Vec<Option<String>>>, i: usize) -> Option<&str> {
-    column.as_ref().and_then(|values| values[i].as_deref())
+fn text(column: Option<&Vec<Option<String>>>, i: usize) -> Option<&str> {
+    column.and_then(|values| values[i].as_deref())
 }

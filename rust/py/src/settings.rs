@@ -25,14 +25,16 @@ pub(crate) fn size(mapping: &Bound<'_, PyDict>, name: &str) -> Result<usize, Rai
 }
 
 /// The count under `name`, or `None`.
-pub(crate) fn optional_size(mapping: &Bound<'_, PyDict>, name: &str) -> Result<Option<usize>, Raised> {
+pub(crate) fn optional_size(
+    mapping: &Bound<'_, PyDict>,
+    name: &str,
+) -> Result<Option<usize>, Raised> {
     get::<Option<i64>>(mapping, name)?.map(|value| at_least(name, value, 0)).transpose()
 }
 
 /// A count that is at least `least`.
 pub(crate) fn at_least(name: &str, value: i64, least: usize) -> Result<usize, Raised> {
-    usize::try_from(value)
-        .ok()
-        .filter(|value| *value >= least)
-        .ok_or_else(|| Error::invalid(name, format!("an integer of at least {least}"), value).into())
+    usize::try_from(value).ok().filter(|value| *value >= least).ok_or_else(|| {
+        Error::invalid(name, format!("an integer of at least {least}"), value).into()
+    })
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use numpy::prelude::*;
-use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArray2};
 use precedent_core::ids::{RowKey, TrajectoryId};
 use precedent_core::index::Scale;
 use precedent_core::store::{
-    self, CacheSettings, HnswSettings, Naming, Options, PatternRecord, Prune, Query, SearchOptions as Search, Store as Core,
+    self, CacheSettings, Durability, HnswSettings, Naming, Options, PatternRecord, Prune, Query,
+    SearchOptions as Search, Store as Core,
 };
 use precedent_core::{Error, Rows};
 use pyo3::prelude::*;
@@ -26,6 +27,8 @@ type Result<T> = std::result::Result<T, Raised>;
 
 /// Similarities, distances and the trajectories of one answer.
 type Found<'py> = (Vec<f64>, Vec<f64>, Records<'py>);
+/// Row keys and distances, `[q, k]` each.
+type Ids<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>);
 /// `pattern_id`, name, payload as JSON, embedding, uses, successes, mean reward.
 type Pattern<'py> = (
     String,
@@ -41,6 +44,7 @@ type Pattern<'py> = (
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct Store {
     pub(crate) core: Arc<Core>,
+    durability: Durability,
 }
 
 #[pymethods]
@@ -60,11 +64,12 @@ impl Store {
         cache: (bool, usize, i64),
         encoder: Option<String>,
     ) -> Result<Self> {
+        let durability: Durability = durability.parse()?;
         let options = Options {
             dimension,
             action_dimension,
             storage: storage.map(str::parse).transpose()?,
-            durability: durability.parse()?,
+            durability,
             read_only,
             hnsw: hnsw_settings(hnsw)?,
             cache: CacheSettings { enabled: cache.0, max_size: cache.1, ttl_ms: cache.2 },
@@ -72,7 +77,7 @@ impl Store {
             ..Options::default()
         };
         let core = py.detach(|| Core::open(Path::new(path), options))?;
-        Ok(Self { core: Arc::new(core) })
+        Ok(Self { core: Arc::new(core), durability })
     }
 
     #[getter]
@@ -97,7 +102,7 @@ impl Store {
 
     #[getter]
     fn durability(&self) -> &'static str {
-        "normal"
+        self.durability.name()
     }
 
     #[getter]
@@ -138,10 +143,19 @@ impl Store {
         Ok(py.detach(|| self.core.close())?)
     }
 
-    fn insert(&self, py: Python<'_>, columns: &Bound<'_, PyDict>, naming: &str) -> Result<Vec<String>> {
-        let naming: Naming = match naming { "one" => Naming::One, "records" => Naming::Records, _ => Naming::Columns };
-        check_width(columns, "states", self.core.dimension(), naming)?;
-        check_width(columns, "actions", self.core.action_dimension(), naming)?;
+    fn insert(
+        &self,
+        py: Python<'_>,
+        columns: &Bound<'_, PyDict>,
+        naming: &str,
+    ) -> Result<Vec<String>> {
+        let naming: Naming = match naming {
+            "one" => Naming::One,
+            "records" => Naming::Records,
+            _ => Naming::Columns,
+        };
+        check_width(columns, "states", self.core.dimension())?;
+        check_width(columns, "actions", self.core.action_dimension())?;
         let rows = columns::read(columns)?;
         let ids = py.detach(|| self.core.insert(&rows, naming))?;
         Ok(ids.iter().map(ToString::to_string).collect())
@@ -160,7 +174,7 @@ impl Store {
         exact: bool,
         ef_search: Option<i64>,
     ) -> Result<Found<'py>> {
-        let query = vector(&query.readonly());
+        let query = vector(query)?;
         let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
         let answer = py.detach(|| self.core.search(&Query { vector: query, options }))?;
         self.found(py, &answer)
@@ -197,7 +211,7 @@ impl Store {
         filter: Option<&Bound<'py, PyDict>>,
         exact: bool,
         ef_search: Option<i64>,
-    ) -> Result<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>)> {
+    ) -> Result<Ids<'py>> {
         let queries = self.queries(queries)?;
         let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
         let answers = interruptible(py, |poll| self.core.search_ids(&queries, &options, poll))?;
@@ -220,21 +234,25 @@ impl Store {
     fn by_state<'py>(
         &self,
         py: Python<'py>,
-        state: PyReadonlyArray1<'py, f32>,
+        state: &Bound<'py, PyArray1<f32>>,
         filter: Option<&Bound<'py, PyDict>>,
     ) -> Result<Records<'py>> {
-        let (state, filter) = (vector(&state), filter::filter(filter)?);
+        let (state, filter) = (vector(state)?, filter::filter(filter)?);
         let rows = py.detach(|| self.core.by_state(&state, &filter))?;
         self.records(py, &rows)
     }
 
     fn get<'py>(&self, py: Python<'py>, ids: Vec<String>) -> Result<Records<'py>> {
-        let rows = py.detach(|| self.core.get(&parse_ids(&ids)?))?;
+        let rows = py.detach(move || self.core.get(&parse_ids(&ids)?))?;
         self.records(py, &rows)
     }
 
-    fn get_keys<'py>(&self, py: Python<'py>, keys: PyReadonlyArray1<'py, i64>) -> Result<Records<'py>> {
-        let keys = row_keys(&keys);
+    fn get_keys<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyArray1<i64>>,
+    ) -> Result<Records<'py>> {
+        let keys = row_keys(keys)?;
         let rows = py.detach(|| self.core.get_keys(&keys))?;
         self.records(py, &rows)
     }
@@ -250,7 +268,11 @@ impl Store {
     }
 
     #[pyo3(signature = (filter))]
-    fn episode_names(&self, py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> Result<Vec<String>> {
+    fn episode_names(
+        &self,
+        py: Python<'_>,
+        filter: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Vec<String>> {
         let filter = filter::filter(filter)?;
         Ok(py.detach(|| self.core.episode_names(&filter))?)
     }
@@ -267,7 +289,7 @@ impl Store {
     }
 
     fn delete(&self, py: Python<'_>, ids: Vec<String>) -> Result<usize> {
-        Ok(py.detach(|| self.core.delete(&parse_ids(&ids)?))?)
+        Ok(py.detach(move || self.core.delete(&parse_ids(&ids)?))?)
     }
 
     #[pyo3(signature = (filter))]
@@ -284,9 +306,9 @@ impl Store {
     fn columns_of<'py>(
         &self,
         py: Python<'py>,
-        keys: PyReadonlyArray1<'py, i64>,
+        keys: &Bound<'py, PyArray1<i64>>,
     ) -> Result<Bound<'py, PyDict>> {
-        let keys = row_keys(&keys);
+        let keys = row_keys(keys)?;
         let rows = py.detach(|| self.core.get_keys_present(&keys))?;
         Ok(columns::write(py, rows, self.core.dimension(), self.core.action_dimension())?)
     }
@@ -320,8 +342,14 @@ impl Store {
         dry_run: bool,
     ) -> Result<usize> {
         let max_size = max_size.map(|size| at_least("max_size", size, 0)).transpose()?;
-        let prune =
-            Prune { keep_days, min_return, max_size, keep_successful, unit: unit.parse()?, dry_run };
+        let prune = Prune {
+            keep_days,
+            min_return,
+            max_size,
+            keep_successful,
+            unit: unit.parse()?,
+            dry_run,
+        };
         Ok(py.detach(|| self.core.prune(&prune))?)
     }
 
@@ -353,7 +381,13 @@ impl Store {
 
     fn verify(&self, py: Python<'_>, deep: bool) -> Result<(bool, Vec<String>, u64, u64, f64)> {
         let report = py.detach(|| self.core.verify(deep))?;
-        Ok((report.problems.is_empty(), report.problems, report.rows as u64, report.checked as u64, report.seconds))
+        Ok((
+            report.problems.is_empty(),
+            report.problems,
+            report.rows as u64,
+            report.checked as u64,
+            report.seconds,
+        ))
     }
 
     fn flush(&self, py: Python<'_>) -> Result<()> {
@@ -378,7 +412,7 @@ impl Store {
     ) -> Result<Vec<Option<f64>>> {
         let scale = if scale == "episode" { Scale::Episode } else { Scale::Return };
         let filter = filter::filter(filter)?;
-        Ok(py.detach(|| self.core.quantiles(scale, &qs, &filter))?)
+        Ok(py.detach(move || self.core.quantiles(scale, &qs, &filter))?)
     }
 
     #[pyo3(signature = (pattern_id, embedding, name, payload))]
@@ -386,12 +420,13 @@ impl Store {
         &self,
         py: Python<'_>,
         pattern_id: &str,
-        embedding: Option<PyReadonlyArray1<'_, f32>>,
+        embedding: Option<&Bound<'_, PyArray1<f32>>>,
         name: Option<&str>,
         payload: Option<&str>,
     ) -> Result<()> {
-        let embedding = embedding.as_ref().map(vector);
-        Ok(py.detach(|| self.core.upsert_pattern(pattern_id, embedding.as_deref(), name, payload))?)
+        let embedding = embedding.map(vector).transpose()?;
+        Ok(py
+            .detach(|| self.core.upsert_pattern(pattern_id, embedding.as_deref(), name, payload))?)
     }
 
     fn get_pattern<'py>(&self, py: Python<'py>, pattern_id: &str) -> Result<Pattern<'py>> {
@@ -414,12 +449,15 @@ impl Store {
     fn search_patterns<'py>(
         &self,
         py: Python<'py>,
-        embedding: PyReadonlyArray1<'py, f32>,
+        embedding: &Bound<'py, PyArray1<f32>>,
         k: i64,
     ) -> Result<Vec<(f64, Pattern<'py>)>> {
-        let (embedding, k) = (vector(&embedding), at_least("k", k, 1)?);
+        let (embedding, k) = (vector(embedding)?, at_least("k", k, 1)?);
         let found = py.detach(|| self.core.search_patterns(&embedding, k))?;
-        Ok(found.into_iter().map(|(pattern, similarity)| (similarity, pattern_tuple(py, pattern))).collect())
+        Ok(found
+            .into_iter()
+            .map(|(pattern, similarity)| (similarity, pattern_tuple(py, pattern)))
+            .collect())
     }
 
     #[pyo3(signature = (state, k, neighbors, min_similarity, filter))]
@@ -427,13 +465,13 @@ impl Store {
     fn match_patterns<'py>(
         &self,
         py: Python<'py>,
-        state: PyReadonlyArray1<'py, f32>,
+        state: &Bound<'py, PyArray1<f32>>,
         k: i64,
         neighbors: i64,
         min_similarity: f64,
         filter: Option<&Bound<'py, PyDict>>,
     ) -> Result<Vec<(f64, f64, f64, f64, Pattern<'py>)>> {
-        let (state, filter) = (vector(&state), filter::filter(filter)?);
+        let (state, filter) = (vector(state)?, filter::filter(filter)?);
         let (k, neighbors) = (at_least("k", k, 1)?, at_least("neighbors", neighbors, 1)?);
         let found =
             py.detach(|| self.core.match_patterns(&state, k, neighbors, min_similarity, &filter))?;
@@ -453,7 +491,9 @@ impl Store {
 
     fn load_model(&self, py: Python<'_>, name: &str) -> Result<Option<Layer>> {
         Ok(py.detach(|| match self.core.load_model(name)? {
-            Some(bytes) => precedent_core::nn::DecisionLayer::from_bytes(&bytes).map(|l| Some(l.into())),
+            Some(bytes) => {
+                precedent_core::nn::DecisionLayer::from_bytes(&bytes).map(|l| Some(l.into()))
+            }
             None => Ok(None),
         })?)
     }
@@ -474,11 +514,16 @@ impl Store {
 
     /// The queries of a matrix, whose width must be the store's: a flat slice could no longer tell.
     fn queries(&self, queries: &Bound<'_, PyArray2<f32>>) -> Result<Vec<f32>> {
-        let (queries, width) = matrix(&queries.readonly());
+        let (queries, width) = matrix(queries)?;
         if width == self.core.dimension() {
             return Ok(queries);
         }
-        Err(Error::Dimension { field: "states".into(), expected: self.core.dimension(), got: width }.into())
+        Err(Error::Dimension {
+            field: "states".into(),
+            expected: self.core.dimension(),
+            got: width,
+        }
+        .into())
     }
 }
 
@@ -514,20 +559,20 @@ fn search_options(
 }
 
 /// A matrix is as wide as the store's vectors; once flattened, nobody could tell.
-fn check_width(columns: &Bound<'_, PyDict>, name: &str, expected: usize, naming: Naming) -> Result<()> {
+fn check_width(columns: &Bound<'_, PyDict>, name: &str, expected: usize) -> Result<()> {
     let got = columns::width(columns, name)?;
     if got == expected {
         return Ok(());
     }
-    Err(Error::Dimension { field: { let _ = naming; name.to_owned() }, expected, got }.into())
+    Err(Error::Dimension { field: name.to_owned(), expected, got }.into())
 }
 
 fn parse_ids(ids: &[String]) -> precedent_core::Result<Vec<TrajectoryId>> {
     ids.iter().map(|id| TrajectoryId::parse(id)).collect()
 }
 
-fn row_keys(keys: &PyReadonlyArray1<'_, i64>) -> Vec<RowKey> {
-    keys.as_array().iter().map(|&key| RowKey(key)).collect()
+fn row_keys(keys: &Bound<'_, PyArray1<i64>>) -> PyResult<Vec<RowKey>> {
+    Ok(vector(keys)?.into_iter().map(RowKey).collect())
 }
 
 fn pattern_tuple(py: Python<'_>, pattern: PatternRecord) -> Pattern<'_> {

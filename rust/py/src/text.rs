@@ -15,7 +15,8 @@ pub(crate) fn hashing_encode(
     texts: Vec<String>,
     dimension: usize,
 ) -> Result<Bound<'_, PyArray2<f32>>, Raised> {
-    let vectors = py.detach(|| text::HashingEncoder::new(dimension).map(|e| e.encode(&texts)))?;
+    let vectors =
+        py.detach(move || text::HashingEncoder::new(dimension).map(|e| e.encode(&texts)))?;
     Ok(frozen_matrix(py, vectors, dimension)?)
 }
 

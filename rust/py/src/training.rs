@@ -15,7 +15,7 @@ use crate::arrays::{frozen, frozen_matrix};
 use crate::filter;
 use crate::layer::Layer;
 use crate::raise::Raised;
-use crate::settings::{get, optional_size, size};
+use crate::settings::{get, size};
 use crate::store::Store;
 
 type Result<T> = std::result::Result<T, Raised>;
@@ -105,8 +105,14 @@ pub(crate) fn evaluate<'py>(
     let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
     let layer = layer.shared();
     let report = interruptible(py, |poll| {
-        let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> = Arc::clone(&store.core) as _;
-        let scope = trainer::Scope { filter: filter.clone(), trained_on: None, include_training, keep_predictions };
+        let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> =
+            Arc::clone(&store.core) as _;
+        let scope = trainer::Scope {
+            filter: filter.clone(),
+            trained_on: None,
+            include_training,
+            keep_predictions,
+        };
         let layer = layer.lock().expect("no panic").clone();
         trainer::evaluate(store, &layer, &settings, &scope, poll)
     })?;
@@ -119,7 +125,8 @@ pub(crate) fn evaluate<'py>(
     }
     whole.set_item("per_task_type", types)?;
     whole.set_item("calibration_error", report.calibration_error)?;
-    let bins: Vec<_> = report.reliability.iter().map(|b| (b.confidence, b.similarity, b.count)).collect();
+    let bins: Vec<_> =
+        report.reliability.iter().map(|b| (b.confidence, b.similarity, b.count)).collect();
     whole.set_item("reliability", bins)?;
     whole.set_item("risk_coverage", report.risk_coverage)?;
     let predictions = report.predictions.map(|kept| -> PyResult<_> {
@@ -137,7 +144,8 @@ pub(crate) fn evaluate<'py>(
 /// Runs `work` detached; it polls, and a signal that came in ends it with that signal's exception.
 pub(crate) fn interruptible<T: Send>(
     py: Python<'_>,
-    work: impl FnOnce(&mut dyn FnMut() -> precedent_core::Result<()>) -> precedent_core::Result<T> + Send,
+    work: impl FnOnce(&mut dyn FnMut() -> precedent_core::Result<()>) -> precedent_core::Result<T>
+    + Send,
 ) -> Result<T> {
     let mut signal = None;
     let mut asked = Instant::now();
@@ -147,9 +155,11 @@ pub(crate) fn interruptible<T: Send>(
                 return Ok(());
             }
             asked = Instant::now();
-            Python::attach(|py| py.check_signals()).map_err(|raised| {
-                signal = Some(raised);
-                Error::Interrupted
+            Python::attach(|py| {
+                py.check_signals().map_err(|raised| {
+                    signal = Some(raised);
+                    Error::Interrupted
+                })
             })
         })
     });
@@ -161,8 +171,10 @@ pub(crate) fn interruptible<T: Send>(
 
 fn trainer_settings(settings: &Bound<'_, PyDict>) -> Result<TrainerSettings> {
     let curriculum: Option<(i64, i64)> = get(settings, "curriculum")?;
-    let curriculum = curriculum
-        .map(|(epochs, duration)| Curriculum { easy_epochs: epochs as u64, max_duration_ms: duration });
+    let curriculum = curriculum.map(|(epochs, duration)| Curriculum {
+        easy_epochs: epochs as u64,
+        max_duration_ms: duration,
+    });
     Ok(TrainerSettings {
         batch_size: size(settings, "batch_size")?,
         epochs: size(settings, "epochs")? as u64,
