@@ -1,0 +1,277 @@
+"""docs/format.md says what is in the files: its tables are compared with fresh ones."""
+
+import json
+import re
+import sqlite3
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import precedent
+from precedent.encoders import HashingEncoder
+from worlds import ACTION, STATE, learnable
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+
+
+def section(heading):
+    """The text below a heading, up to the next one of any level."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/format.md has no section {heading!r}"
+    return found[1]
+
+
+def rows(text, header):
+    """The cells of the table that begins with this header."""
+    table = text.partition(header + "\n")[2]
+    assert table, f"no table {header!r}"
+    lines = table.splitlines()[1:]
+    ends = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:ends]]
+
+
+def names(cell):
+    return re.findall(r"`(\w+)`", cell)
+
+
+def documented(text, header):
+    """The names in a table's first column, in order."""
+    return [names(row[0])[0] for row in rows(text, header)]
+
+
+@pytest.fixture
+def file(path):
+    """A fresh file that was written to once, and all it may know of itself."""
+    encoder = HashingEncoder(STATE)
+    with precedent.TrajectoryStore(path, action_dimension=ACTION, encoder=encoder) as store:
+        learnable(store)
+    connection = sqlite3.connect(path)
+    yield connection
+    connection.close()
+
+
+TABLES = "| table | a row is | primary key | unique |"
+
+
+def test_every_table_of_a_fresh_file_is_documented(file):
+    told = {names(row[0])[0]: (names(row[2]), names(row[3])) for row in rows(section("Tables"), TABLES)}
+    found = {}
+    for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
+        info = file.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))
+        unique = file.execute(
+            "SELECT c.name FROM pragma_index_list(?) i, pragma_index_info(i.name) c WHERE i.origin = 'u'",
+            (table,),
+        )
+        found[table] = ([key for (key,) in info], [column for (column,) in unique])
+    assert found == told
+
+
+def test_every_column_of_a_fresh_file_is_documented(file):
+    for row in rows(section("Tables"), TABLES):
+        (table,) = names(row[0])
+        columns = rows(section(f"`{table}`"), "| column | type | NULL | meaning |")
+        told = [(*names(name), kind, null != "never") for name, kind, null, _ in columns]
+        info = file.execute('SELECT name, type, NOT "notnull" AND pk = 0 FROM pragma_table_info(?)', (table,))
+        assert [(name, kind, bool(null)) for name, kind, null in info] == told, table
+
+
+def test_the_kinds_of_tables_and_the_one_reference_are_as_documented(file):
+    kinds = file.execute("SELECT name, wr, strict FROM pragma_table_list WHERE name NOT LIKE 'sqlite_%'")
+    kinds = {name: (bool(wr), bool(strict)) for name, wr, strict in kinds}
+    assert all(strict for _, strict in kinds.values())
+    assert {name for name, (without_rowid, _) in kinds.items() if without_rowid} == {"meta", "span"}
+    references = [
+        (table, row[3], row[2])
+        for table in kinds
+        for row in file.execute(f"PRAGMA foreign_key_list({table})")
+    ]
+    assert references == [("pattern_entry", "pattern", "pattern")]
+    others = "SELECT name FROM sqlite_schema WHERE type <> 'table' AND name NOT LIKE 'sqlite_autoindex_%'"
+    assert file.execute(others).fetchall() == []
+
+
+def test_every_key_of_meta_is_documented(file):
+    told = {names(row[0])[0]: row[1] for row in rows(section("`meta`"), "| key | value | meaning |")}
+    kinds = file.execute("SELECT key, upper(typeof(value)) FROM meta")
+    assert dict(kinds.fetchall()) == told
+
+
+def test_the_header_is_as_documented(file, path):
+    told = {
+        names(row[0])[0]: row[1]
+        for row in rows(section("Header and pragmas"), "| what | value | where it lives |")
+    }
+    start = path.read_bytes()[:100]
+    assert start[68:72] == b"PRCD"
+    assert f"0x{int.from_bytes(start[68:72]):X}" in told["application_id"]
+    assert told["user_version"].endswith(f" {int.from_bytes(start[60:64])}")
+    for pragma in ("journal_mode", "encoding"):
+        assert file.execute(f"PRAGMA {pragma}").fetchone()[0] == told[pragma].strip("`")
+    assert file.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+
+
+def test_page_sizes_are_as_documented(tmp_path):
+    for dimension, size in (768, 16384), (128, 8192), (384, 32768):
+        assert f"{size}" in section("Header and pragmas")
+        place = tmp_path / f"{dimension}.db"
+        precedent.TrajectoryStore(place, dimension=dimension).close()
+        connection = sqlite3.connect(place)
+        assert connection.execute("PRAGMA page_size").fetchone() == (size,)
+        connection.close()
+
+
+def test_an_id_is_laid_out_as_documented(store):
+    learnable(store)
+    widths = [int(bits) for bits, _ in rows(section("Ids"), "| bits | meaning |")]
+    assert sum(widths) == 128
+    (trajectory,) = store.get_many([1])
+    rest, parts = int(trajectory.id, 16), []
+    for width in reversed(widths):
+        parts.insert(0, rest & (1 << width) - 1)
+        rest >>= width
+    assert parts[1] == 7
+    assert parts[3] == 0b10
+    assert parts[5] == 1
+    assert parts[0] > 1_700_000_000_000, "milliseconds, not seconds"
+
+
+def read_messagepack(data, at):
+    """The value at a place of MessagePack, and where the next one begins."""
+    mark, at = data[at], at + 1
+    if mark in NUMBERS:
+        return struct.unpack_from(NUMBERS[mark], data, at)[0], at + struct.calcsize(NUMBERS[mark])
+    if mark in LENGTHS:
+        (length,), at = struct.unpack_from(LENGTHS[mark], data, at), at + struct.calcsize(LENGTHS[mark])
+        value = data[at : at + length]
+        return (value.decode() if mark == 0xD9 else value), at + length
+    if 0xA0 <= mark < 0xC0:
+        return data[at : at + (mark & 31)].decode(), at + (mark & 31)
+    if 0x80 <= mark < 0xA0:
+        return read_several(data, at, mark & 15, pairs=mark < 0x90)
+    return (mark if mark < 0x80 else {0xC0: None, 0xC2: False, 0xC3: True}[mark]), at
+
+
+NUMBERS = {0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q"}
+LENGTHS = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I", 0xD9: ">B"}
+
+
+def read_several(data, at, count, *, pairs):
+    values = []
+    for _ in range(2 * count if pairs else count):
+        value, at = read_messagepack(data, at)
+        values.append(value)
+    return (dict(zip(values[::2], values[1::2], strict=True)) if pairs else values), at
+
+
+def read_weights(data):
+    header, at = read_messagepack(data, 0)
+    body, end = read_messagepack(data, at)
+    assert end == len(data)
+    assert header[:3] == ["precedent-layer", 1, len(data) - at]
+    assert data[:2].hex() == "94af"
+    return body
+
+
+@pytest.fixture
+def layer():
+    layer = precedent.DecisionLayer(state_size=4, action_size=2, hidden_size=3)
+    rng = np.random.default_rng(0)
+    layer.train(rng.normal(size=(64, 4)), rng.normal(size=(64, 2)), 1.0)
+    layer.calibrate(rng.normal(size=(64, 4)), rng.normal(size=(64, 2)), 1.0)
+    return layer
+
+
+def test_a_weight_file_has_the_documented_fields_in_order(layer, tmp_path):
+    layer.save(tmp_path / "weights")
+    body = read_weights((tmp_path / "weights").read_bytes())
+    assert list(body) == documented(section("Weights"), "| key | type | meaning |")
+    assert list(body["settings"]) == documented(section("Weights"), "| key | type |")
+    weights = layer.get_weights()
+    parts = [weights.W1, weights.b1, weights.W2, weights.b2]
+    assert body["params"] == np.concatenate([part.ravel() for part in parts]).astype("<f4").tobytes()
+    assert body["steps"] == 1
+    assert len(body["first"]) == len(body["second"]) == len(body["params"])
+    score, value, low, high = np.frombuffer(body["knots"], "<f8").reshape(-1, 4).T
+    assert (np.diff(score) >= 0).all()
+    assert ((low <= value) & (value <= high)).all()
+
+
+def test_a_model_in_the_store_is_a_weight_file(tmp_path):
+    with precedent.open(tmp_path / "agent.db", rl={"trajectory_store": {"dimension": 4}}) as workspace:
+        workspace.layer.set_weights(workspace.layer.get_weights())
+        workspace.save()
+    connection = sqlite3.connect(tmp_path / "agent.db")
+    (found,) = connection.execute(
+        "SELECT bytes FROM model WHERE name = 'decision_layer' AND version = 1"
+    ).fetchone()
+    connection.close()
+    assert read_weights(found)["trained"] is True
+
+
+def test_a_checkpoint_is_laid_out_as_documented(store, tmp_path):
+    learnable(store)
+    layer = precedent.DecisionLayer(STATE, ACTION, hidden_size=3)
+    folder = tmp_path / "run"
+    options = {"epochs": 2, "save_interval": 2, "min_trajectories": 1, "curriculum": {"easy_epochs": 1}}
+    precedent.OfflineTrainer(store, layer, save_path=folder, progress=False, **options).train()
+    told = documented_files()
+    assert {re.sub(r"\d{4}", "0005", found.name) for found in folder.iterdir()} == told
+    data = (folder / "last.ckpt").read_bytes()
+    magic, version, *lengths = struct.unpack_from("<8sI3Q", data)
+    assert (magic, version) == (b"PRECCKPT", 1)
+    assert len(data) == 36 + sum(lengths) + 4
+    assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
+    state, end = read_messagepack(data, 36)
+    assert end == 36 + lengths[0]
+    table = rows(section("The folder of a run"), "| key | type | meaning |")
+    assert list(state) == [names(row[0])[0] for row in table]
+    settings = names(table[0][2])
+    nested = settings.index("curriculum")
+    assert list(state["settings"]["curriculum"]) == settings[nested + 1 : nested + 3]
+    assert list(state["settings"]) == settings[: nested + 1] + settings[nested + 3 :]
+    assert [list(epoch) for epoch in state["history"]] == 2 * [names(table[2][2])]
+    assert read_weights(data[end : end + lengths[1]])["settings"]["state_size"] == STATE
+    assert lengths[2] == 0 or read_weights(data[end + lengths[1] : -4])
+    assert list(read_weights((folder / "best.weights").read_bytes()))
+
+
+def documented_files():
+    table = rows(section("The folder of a run"), "| file | when | what |")
+    return {row[0].strip("`") for row in table}
+
+
+def test_an_export_has_the_documented_tensors_and_metadata(tmp_path):
+    encoder = HashingEncoder(STATE)
+    layer = precedent.DecisionLayer(STATE, ACTION, hidden_size=3)
+    with precedent.TrajectoryStore(":memory:", action_dimension=ACTION, encoder=encoder) as store:
+        learnable(store)
+        precedent.OfflineTrainer(store, layer, epochs=1, min_trajectories=1, progress=False).train()
+    layer.export_safetensors(tmp_path / "layer.safetensors")
+    data = (tmp_path / "layer.safetensors").read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    assert set(metadata) == set(documented(section("safetensors"), "| key | meaning |"))
+    assert list(json.loads(metadata["settings"])) == documented(section("Weights"), "| key | type |")
+    assert re.fullmatch("[0-9a-f]{16}", metadata["checksum"])
+    weights = layer.get_weights()
+    for name, tensor in header.items():
+        begin, end = (8 + length + offset for offset in tensor["data_offsets"])
+        assert tensor["dtype"] == "F32"
+        assert data[begin:end] == getattr(weights, name).astype("<f4").tobytes()
+    assert set(header) == {"W1", "b1", "W2", "b2"}
+
+
+def test_a_line_of_a_selector_s_log_has_the_documented_keys(store, tmp_path):
+    states, *_ = learnable(store)
+    store.compute_all_returns()
+    log = tmp_path / "decisions.jsonl"
+    precedent.ActionSelector(store, log=log).select_action(states[0], -100.0)
+    (line,) = log.read_text(encoding="utf-8").splitlines()
+    table = rows(section("The log of a selector"), "| key | type | meaning |")
+    told = json.loads(line)
+    assert list(told) == [names(row[0])[0] for row in table]
+    assert list(told["metadata"]) == [name for name in names(table[-1][2]) if name != "ActionMetadata"]
