@@ -12,7 +12,8 @@ import precedent
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block of Python, and what it prints where a block of text follows at once.
+FENCE = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
 def blocks():
@@ -20,7 +21,7 @@ def blocks():
         text = document.read_text()
         for found in FENCE.finditer(text):
             line = text.count("\n", 0, found.start(1)) + 1
-            yield pytest.param(document, line, found[1], id=f"{document.name}:{line}")
+            yield pytest.param(document, line, found[1], found[2], id=f"{document.name}:{line}")
 
 
 def modules():
@@ -30,15 +31,19 @@ def modules():
             yield module.name
 
 
-@pytest.mark.parametrize(("document", "line", "block"), list(blocks()))
-def test_a_block_of_a_document_runs(document, line, block, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("document", "line", "block", "printed"), list(blocks()))
+def test_a_block_of_a_document_does_what_it_shows(
+    document, line, block, printed, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     padded = "\n" * (line - 1) + block  # a failure then points into the document
     exec(compile(padded, str(document), "exec"), {"__name__": "__main__"})
+    if printed is not None:
+        assert capsys.readouterr().out == printed
 
 
-def test_the_readme_shows_python():
-    assert FENCE.search((ROOT / "README.md").read_text())
+def test_the_readme_shows_python_and_what_it_prints():
+    assert FENCE.search((ROOT / "README.md").read_text())[2]
 
 
 @pytest.mark.parametrize("name", list(modules()))
