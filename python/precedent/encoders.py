@@ -95,6 +95,12 @@ class HashingEncoder:
 
     Args:
         dimension: How long an embedding is, 1 to 16,384.
+
+    Example:
+        >>> encoder = HashingEncoder(256)
+        >>> fails, again, other = encoder.encode(["the login fails", "login fails again", "pay the invoice"])
+        >>> bool(fails @ again > 0.4 > fails @ other)
+        True
     """
 
     __slots__ = ("_dimension",)
@@ -280,6 +286,13 @@ def as_encoder(obj: Any, *, name: str | None = None, model: str | None = None) -
             vectors. An `Encoder` comes back as it is, unless a name is given.
         name: The fingerprint that the file remembers; None = a hash of two probes.
         model: The model to ask an OpenAI client for.
+
+    Example:
+        >>> def embed(texts):  # stands for a model of yours
+        ...     return [[len(text), text.count(" "), 1.0] for text in texts]
+        >>> encoder = as_encoder(embed, name="lengths")
+        >>> encoder.dimension, encoder.fingerprint, encoder.encode("two words").tolist()
+        (3, 'lengths', [9.0, 1.0, 1.0])
 
     Raises:
         ValidationError: It is none of these, or the vectors of two probes are zero, NaN, miscounted or

@@ -29,6 +29,12 @@ class SearchFilter(Record):
         pattern_id: One pattern or several.
         agent_type: This agent type.
         success: Whether the step succeeded: its own `success` if it says, else reward > 0.5.
+
+    Example:
+        >>> SearchFilter(task_type=["build", "test"], min_return=0.5) == SearchFilter.from_dict(
+        ...     {"taskType": ["build", "test"], "minReturn": 0.5}
+        ... )
+        True
     """
 
     task_type: str | Sequence[str] | None = None

@@ -77,8 +77,8 @@ class DecisionLayer:
     """A two-layer network that answers where no precedent is near enough.
 
     Input: state || return code || context, each `state_size` wide; hidden ReLU; linear output. 787,456
-        parameters at
-    768 dimensions. Same seed and same data give the same weights bit for bit, at any number of threads.
+    parameters at 768 dimensions. Same seed and same data give the same weights bit for bit, at any number of
+    threads.
 
     Args:
         state_size: Dimensions of a state.
@@ -101,6 +101,16 @@ class DecisionLayer:
         return_range: The returns that are mapped to 0 and 1; None = (0, 1) until a trainer sets it
             from its data.
         seed: Keys the initial weights.
+
+    Example:
+        >>> from precedent import DecisionLayer
+        >>> layer = DecisionLayer(state_size=2, action_size=2, hidden_size=32, learning_rate=0.02)
+        >>> for _ in range(200):  # in the first state action 0 was right, in the second action 1
+        ...     step = layer.train(states=[[1, 0], [0, 1]], actions=[[1, 0], [0, 1]], returns=1.0)
+        >>> step.loss < 0.01
+        True
+        >>> int(layer.predict([0.9, 0.1], desired_return=1.0).argmax())
+        0
 
     Raises:
         ValidationError: A setting of the wrong kind or range.

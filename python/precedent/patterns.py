@@ -57,10 +57,10 @@ class PatternMatch(Record):
         pattern_id: Its id.
         similarity: Of `search`: the cosine to the pattern's embedding. Of `match`: how near the states are in
             which it was taken.
-        score: What the patterns are good for. Of `match`: the expected rate of success in such states, the
-            mean of a Beta posterior in which near states count more. Of `search`: the similarity.
-        low: The lower bound of the score, by which `match` ranks. Of `search`: the similarity.
-        high: The upper bound of the score. Of `search`: the similarity.
+        score: What the patterns are ranked by. Of `match`: `low`. Of `search`: the similarity.
+        low: Of `match`: the 5 % quantile of the rate of success in such states, by a Beta posterior in which
+            near states count more. Of `search`: the similarity.
+        high: Of `match`: the 95 % quantile. Of `search`: the similarity.
         pattern: The pattern.
     """
 

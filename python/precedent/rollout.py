@@ -28,6 +28,30 @@ class Rollout:
     Attributes:
         desired_return: What is asked for at the next step.
         timestep: The number of the next step, from 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from precedent import ActionSelector, TrajectoryBatch, TrajectoryStore
+        >>> store = TrajectoryStore(":memory:", dimension=3)
+        >>> batch = TrajectoryBatch(
+        ...     states=np.eye(3),
+        ...     actions=np.eye(3),
+        ...     rewards=[1.0, 1.0, 1.0],
+        ...     pattern_ids=["open", "write", "close"],
+        ...     episode_ids="monday",
+        ...     task_types="file",
+        ...     step_indices=[0, 1, 2],
+        ... )
+        >>> _ = store.insert_batch(batch)
+        >>> store.compute_returns("monday", gamma=1.0).tolist()
+        [3.0, 2.0, 1.0]
+        >>> rollout = ActionSelector(store).start_episode(desired_return=3.0, gamma=1.0)
+        >>> rollout.select([1.0, 0.0, 0.0]).pattern_id
+        'open'
+        >>> rollout.observe(1.0)  # one of three is had: from here on two are asked for
+        >>> rollout.desired_return, rollout.select([0.0, 1.0, 0.0]).pattern_id
+        (2.0, 'write')
+        >>> store.close()
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """The cascade: an exact precedent, else an interpolation of near ones, else the network, else a pattern.
 
 Seeds: ActionSelector of the API reference and of the architecture document. Where they differ, the return
-    condition is
-inside the search, so that a near step that ended badly does not hide a near one that ended well.
+condition is inside the search, so that a near step that ended badly does not hide a near one that ended well.
 """
 
 from __future__ import annotations
@@ -72,6 +71,20 @@ class ActionSelector:
             network's confidence.
         fallback_to_patterns: Whether tier 4 answers where nothing else does.
         log: Gets every result: a callable, or the path of a file to which each is added as a line of JSON.
+
+    Example:
+        >>> from precedent import ActionSelector, TrajectoryBatch, TrajectoryStore
+        >>> store = TrajectoryStore(":memory:", dimension=2)
+        >>> seen = TrajectoryBatch(  # one situation twice: retrying failed, asking worked
+        ...     states=[[1.0, 0.0], [1.0, 0.0]], actions=[[1.0, 0.0], [0.0, 1.0]],
+        ...     rewards=[-1.0, 1.0], returns_to_go=[-1.0, 1.0], pattern_ids=["retry", "ask"],
+        ...     episode_ids=["monday", "tuesday"], task_types="build",
+        ... )
+        >>> _, asked = store.insert_batch(seen)
+        >>> result = ActionSelector(store).select_action([1.0, 0.01], desired_return=0.5)
+        >>> result.tier.name, result.pattern_id, result.metadata.trajectory_ids == (asked,)
+        ('EXACT', 'ask', True)
+        >>> store.close()
 
     Raises:
         ValidationError: An option is of the wrong kind or range, or the scale is not the layer's.

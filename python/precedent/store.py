@@ -327,9 +327,8 @@ class TrajectoryStore(StoreFile):
             episode_id: The episode.
             gamma: The discount, in [0, 1].
             tail: What comes after the last step. None = 0 (the seed's formula), unless that step is truncated
-                and not
-                terminated: an episode that was cut off goes on, at the mean reward of its last 1/(1-gamma)
-                    steps.
+                and not terminated: an episode that was cut off goes on, at the mean reward of its last
+                1/(1-gamma) steps.
 
         Raises:
             NotFoundError: No such episode.

@@ -63,6 +63,30 @@ class OfflineTrainer:
             nothing; a callable gets each `EpochMetrics`.
         callbacks: Each gets each `EpochMetrics`.
 
+    Example:
+        >>> import numpy as np
+        >>> from precedent import DecisionLayer, OfflineTrainer, TrajectoryBatch, TrajectoryStore
+        >>> store = TrajectoryStore(":memory:", dimension=2)
+        >>> states = np.random.default_rng(0).normal(size=(200, 2))
+        >>> right = (states[:, 0] > 0).astype(int)  # what was right depends on a sign
+        >>> _ = store.insert_batch(
+        ...     TrajectoryBatch(
+        ...         states=states,
+        ...         actions=np.eye(2)[right],
+        ...         rewards=np.ones(200),
+        ...         pattern_ids=[("left", "right")[i] for i in right],
+        ...         episode_ids=[f"episode-{i}" for i in range(200)],
+        ...         task_types="walk",
+        ...     )
+        ... )
+        >>> layer = DecisionLayer(state_size=2, action_size=2, learning_rate=0.01)
+        >>> report = OfflineTrainer(store, layer, progress=False).train()
+        >>> report.data_stats.train_size + report.data_stats.val_size
+        200
+        >>> int(layer.predict([2.0, 0.0], desired_return=1.0).argmax())
+        1
+        >>> store.close()
+
     Raises:
         ValidationError: An option of the wrong kind or range, or one that is not there yet.
         DimensionError: The layer's sizes are not the store's dimensions.

@@ -44,6 +44,12 @@ def open(  # noqa: A001 - `precedent.open` is how it reads
         encoder: What makes states of text and tasks.
         **overrides: Settings by group: `rl={"trainer": {"epochs": 3}}`.
 
+    Example:
+        >>> import precedent
+        >>> with precedent.open(":memory:", rl={"trajectory_store": {"dimension": 16}}) as workspace:
+        ...     workspace.layer.state_size, len(workspace.trajectories), workspace.config.rl.trainer.epochs
+        (16, 0, 10)
+
     Raises:
         ValidationError: An unknown setting, or an unfit value, with its full path.
         StorageError: The file cannot be opened; see `TrajectoryStore`.
@@ -78,6 +84,16 @@ class Workspace:
     Args:
         config: All settings.
         encoder: What makes states of text and tasks.
+
+    Example:
+        >>> import precedent
+        >>> with precedent.open("agent.db", rl={"trajectory_store": {"dimension": 2}}) as workspace:
+        ...     workspace.layer.set_weights(workspace.layer.get_weights())  # training does this better
+        ...     workspace.save()
+        1
+        >>> with precedent.open("agent.db") as workspace:
+        ...     workspace.layer.trained
+        True
 
     Raises:
         StorageError: The file cannot be opened; see `TrajectoryStore`.

@@ -4,14 +4,16 @@ import doctest
 import importlib
 import pkgutil
 import re
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
 
 import precedent
+from precedent.values import Record
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # A block of Python, and what it prints where a block of text follows at once.
 FENCE = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
@@ -55,16 +57,28 @@ def test_the_examples_of_a_module_s_docstrings_say_what_happens(name, tmp_path, 
     assert failed == 0
 
 
-def test_docstrings_have_examples_at_all():
-    finder = doctest.DocTestFinder()
-    found = [
-        test for name in modules() for test in finder.find(importlib.import_module(name)) if test.examples
-    ]
-    assert found
+def working_classes():
+    """The public classes that do something: neither records nor errors nor names of numbers."""
+    public = [getattr(precedent, name) for name in precedent.__all__]
+    plain = (Record, Exception, IntEnum)
+    return [each for each in public if isinstance(each, type) and not issubclass(each, plain)]
+
+
+@pytest.mark.parametrize("public", working_classes(), ids=lambda public: public.__name__)
+def test_a_class_that_does_something_shows_how(public):
+    assert doctest.DocTestParser().get_examples(public.__doc__)
+
+
+def headings(document):
+    """The anchors that the headings of a document get."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_link_of_a_document_leads_somewhere(document):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text()):
         if not target.startswith(("http://", "https://")):
-            assert (document.parent / target).exists(), target
+            place = document.parent / target if target else document
+            assert place.exists(), target
+            assert not anchor or anchor in headings(place), f"{target}#{anchor}"

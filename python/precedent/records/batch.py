@@ -46,6 +46,22 @@ class TrajectoryBatch(Record):
         extras: Mappings with a JSON form.
         action_metadata: Mappings with a JSON form.
         ids: The store's ids; set when read back, ignored by `insert_batch`.
+
+    Example:
+        >>> import numpy as np
+        >>> from precedent import TrajectoryBatch, TrajectoryStore
+        >>> batch = TrajectoryBatch(
+        ...     states=np.eye(3),
+        ...     actions=np.ones((3, 2)),
+        ...     rewards=[0.0, 0.5, 1.0],
+        ...     pattern_ids="retry",
+        ...     episode_ids=["monday", "monday", "tuesday"],
+        ...     task_types="build",
+        ... )
+        >>> with TrajectoryStore(":memory:", dimension=3, action_dimension=2) as store:
+        ...     ids = store.insert_batch(batch)
+        ...     [len(read) for read in store.iter_batches({"episode_id": "monday"})]
+        [2]
     """
 
     states: npt.NDArray[np.float32]

@@ -88,7 +88,7 @@ class VerifyReport(Record):
         ok: There are no problems.
         problems: One sentence each.
         rows: Steps in the store.
-        checked: Steps that were looked at.
+        checked: Vectors that were read: states, and distinct actions.
         seconds: How long it took.
     """
 

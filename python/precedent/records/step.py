@@ -83,6 +83,20 @@ class Trajectory(Record):
         return_to_go: The discounted sum of the rewards from here on; None = not computed.
         metadata: The circumstances.
         id: The store's id, 32 hex digits; set when read back, ignored by `insert`.
+
+    Example:
+        >>> step = Trajectory.from_dict(
+        ...     {
+        ...         "stateEmbedding": [1.0, 0.0],
+        ...         "action": {"patternId": "retry", "embedding": [0.0, 1.0]},
+        ...         "reward": 1.0,
+        ...         "metadata": {"taskType": "build", "episodeId": "monday"},
+        ...     }
+        ... )
+        >>> step.action
+        Action(pattern_id='retry', embedding=<float32 [2]>, metadata=None)
+        >>> step.to_dict()["metadata"]["episode_id"]
+        'monday'
     """
 
     state_embedding: npt.NDArray[np.float32]
