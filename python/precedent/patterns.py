@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from precedent import checks
+from precedent import _core, checks
 from precedent.filters import Filter, normalised
 from precedent.fit import check_store
 from precedent.records.build import parsed
@@ -101,7 +101,7 @@ class PatternLibrary:
     def __init__(self, store: TrajectoryStore) -> None:
         check_store(store)
         self._store = store
-        self._core = store.core
+        self._core = _core.Patterns(store.core)
 
     @property
     def store(self) -> TrajectoryStore:
@@ -123,7 +123,7 @@ class PatternLibrary:
             ValidationError: An empty id, an embedding of another length, a payload without a JSON form.
             ReadOnlyError: The store is read-only.
         """
-        self._core.upsert_pattern(
+        self._core.upsert(
             checks.text("pattern_id", pattern_id),
             None if embedding is None else checks.vector("embedding", embedding),
             None if name is None else checks.text("name", name),
@@ -136,7 +136,7 @@ class PatternLibrary:
         Raises:
             NotFoundError: Nothing has this id.
         """
-        return _pattern(self._core.get_pattern(checks.text("pattern_id", pattern_id, empty=True)))
+        return _pattern(self._core.get(checks.text("pattern_id", pattern_id, empty=True)))
 
     def delete(self, pattern_id: str) -> None:
         """Drop what `upsert` gave. A pattern that steps name stays, with the mean of their actions.
@@ -145,7 +145,7 @@ class PatternLibrary:
             NotFoundError: Nothing has this id.
             ReadOnlyError: The store is read-only.
         """
-        self._core.delete_pattern(checks.text("pattern_id", pattern_id, empty=True))
+        self._core.delete(checks.text("pattern_id", pattern_id, empty=True))
 
     def search(self, embedding: Any, *, k: int = 1) -> list[PatternMatch]:
         """Return the patterns whose embeddings are nearest to an action embedding, by cosine, nearest first.
@@ -158,7 +158,7 @@ class PatternLibrary:
             ValidationError: Not a vector of the store's action dimensions, zero, or k below 1.
         """
         k = checks.integer("k", k, low=1, clamp=True)
-        found = self._core.search_patterns(checks.vector("embedding", embedding), k)
+        found = self._core.search(checks.vector("embedding", embedding), k)
         return [
             PatternMatch(
                 pattern_id=row[0],
@@ -205,7 +205,7 @@ class PatternLibrary:
                 high=high,
                 pattern=_pattern(row),
             )
-            for similarity, score, low, high, row in self._core.match_patterns(
+            for similarity, score, low, high, row in self._core.matching(
                 self._store.query_vector(state),
                 checks.integer("k", k, low=1, clamp=True),
                 checks.integer("neighbors", neighbors, low=1, clamp=True),
@@ -215,14 +215,14 @@ class PatternLibrary:
         ]
 
     def __len__(self) -> int:
-        return self._core.pattern_count()
+        return self._core.count()
 
     def __bool__(self) -> bool:
         return True  # an empty library is still one
 
     def __iter__(self) -> Iterator[Pattern]:
         """Walk all patterns, in the order in which they first appeared."""
-        return map(self.get, self._core.pattern_ids())
+        return map(self.get, self._core.ids())
 
     def __contains__(self, pattern_id: object) -> bool:
         from precedent.errors import NotFoundError
@@ -230,7 +230,7 @@ class PatternLibrary:
         if not isinstance(pattern_id, str):
             return False
         try:
-            self._core.get_pattern(pattern_id)
+            self._core.get(pattern_id)
         except NotFoundError:
             return False
         return True

@@ -6,8 +6,10 @@ mod arrays;
 mod columns;
 mod filter;
 mod layer;
+mod patterns;
 mod raise;
 mod records;
+mod search;
 mod settings;
 mod store;
 mod text;
@@ -17,6 +19,7 @@ mod training;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<store::Store>()?;
+    module.add_class::<patterns::Patterns>()?;
     module.add_class::<layer::Layer>()?;
     module.add_class::<training::TrainingRun>()?;
     module.add_function(wrap_pyfunction!(training::evaluate, module)?)?;

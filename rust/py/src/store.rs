@@ -3,42 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use precedent_core::ids::{RowKey, TrajectoryId};
 use precedent_core::index::Scale;
 use precedent_core::store::{
-    self, CacheSettings, Durability, HnswSettings, Naming, Options, PatternRecord, Prune, Query,
-    SearchOptions as Search, Store as Core,
+    CacheSettings, Durability, HnswSettings, Naming, Options, Prune, Query, Store as Core,
 };
 use precedent_core::{Error, Rows};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{frozen, matrix, vector};
+use crate::arrays::vector;
 use crate::layer::Layer;
 use crate::raise::Raised;
 use crate::records::Records;
+use crate::search::{Found, Ids};
 use crate::settings::{at_least, get, optional_size};
 use crate::training::interruptible;
-use crate::{columns, filter, records};
+use crate::{columns, filter, records, search};
 
 type Result<T> = std::result::Result<T, Raised>;
-
-/// Similarities, distances and the trajectories of one answer.
-type Found<'py> = (Vec<f64>, Vec<f64>, Records<'py>);
-/// Row keys and distances, `[q, k]` each.
-type Ids<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>);
-/// `pattern_id`, name, payload as JSON, embedding, uses, successes, mean reward.
-type Pattern<'py> = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<Bound<'py, PyArray1<f32>>>,
-    u64,
-    u64,
-    Option<f64>,
-);
 
 /// One open file.
 #[pyclass(frozen, module = "precedent._core")]
@@ -175,9 +159,9 @@ impl Store {
         ef_search: Option<i64>,
     ) -> Result<Found<'py>> {
         let query = vector(query)?;
-        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
+        let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
         let answer = py.detach(|| self.core.search(&Query { vector: query, options }))?;
-        self.found(py, &answer)
+        search::found(py, &self.core, &answer)
     }
 
     #[pyo3(signature = (queries, k, metric, threshold, filter, exact, ef_search))]
@@ -193,10 +177,10 @@ impl Store {
         exact: bool,
         ef_search: Option<i64>,
     ) -> Result<Vec<Found<'py>>> {
-        let queries = self.queries(queries)?;
-        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
+        let queries = search::queries(&self.core, queries)?;
+        let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
         let answers = interruptible(py, |poll| self.core.search_many(&queries, &options, poll))?;
-        answers.iter().map(|answer| self.found(py, answer)).collect()
+        answers.iter().map(|answer| search::found(py, &self.core, answer)).collect()
     }
 
     #[pyo3(signature = (queries, k, metric, threshold, filter, exact, ef_search))]
@@ -212,22 +196,11 @@ impl Store {
         exact: bool,
         ef_search: Option<i64>,
     ) -> Result<Ids<'py>> {
-        let queries = self.queries(queries)?;
-        let options = search_options(k, metric, threshold, filter, exact, ef_search)?;
-        let answers = interruptible(py, |poll| self.core.search_ids(&queries, &options, poll))?;
+        let queries = search::queries(&self.core, queries)?;
+        let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
         let k = options.k;
-        let mut keys = vec![-1; answers.len() * k];
-        let mut distances = vec![f32::INFINITY; answers.len() * k];
-        for (i, hits) in answers.iter().enumerate() {
-            for (j, hit) in hits.iter().enumerate() {
-                keys[i * k + j] = hit.key.0;
-                distances[i * k + j] = hit.distance as f32;
-            }
-        }
-        Ok((
-            PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
-            PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
-        ))
+        let answers = interruptible(py, |poll| self.core.search_ids(&queries, &options, poll))?;
+        search::ids(py, &answers, k)
     }
 
     #[pyo3(signature = (state, filter))]
@@ -415,72 +388,6 @@ impl Store {
         Ok(py.detach(move || self.core.quantiles(scale, &qs, &filter))?)
     }
 
-    #[pyo3(signature = (pattern_id, embedding, name, payload))]
-    fn upsert_pattern(
-        &self,
-        py: Python<'_>,
-        pattern_id: &str,
-        embedding: Option<&Bound<'_, PyArray1<f32>>>,
-        name: Option<&str>,
-        payload: Option<&str>,
-    ) -> Result<()> {
-        let embedding = embedding.map(vector).transpose()?;
-        Ok(py
-            .detach(|| self.core.upsert_pattern(pattern_id, embedding.as_deref(), name, payload))?)
-    }
-
-    fn get_pattern<'py>(&self, py: Python<'py>, pattern_id: &str) -> Result<Pattern<'py>> {
-        let pattern = py.detach(|| self.core.get_pattern(pattern_id))?;
-        Ok(pattern_tuple(py, pattern))
-    }
-
-    fn delete_pattern(&self, py: Python<'_>, pattern_id: &str) -> Result<()> {
-        Ok(py.detach(|| self.core.delete_pattern(pattern_id))?)
-    }
-
-    fn pattern_count(&self, py: Python<'_>) -> Result<usize> {
-        Ok(py.detach(|| self.core.pattern_count())?)
-    }
-
-    fn pattern_ids(&self, py: Python<'_>) -> Result<Vec<String>> {
-        Ok(py.detach(|| self.core.pattern_ids())?)
-    }
-
-    fn search_patterns<'py>(
-        &self,
-        py: Python<'py>,
-        embedding: &Bound<'py, PyArray1<f32>>,
-        k: i64,
-    ) -> Result<Vec<(f64, Pattern<'py>)>> {
-        let (embedding, k) = (vector(embedding)?, at_least("k", k, 1)?);
-        let found = py.detach(|| self.core.search_patterns(&embedding, k))?;
-        Ok(found
-            .into_iter()
-            .map(|(pattern, similarity)| (similarity, pattern_tuple(py, pattern)))
-            .collect())
-    }
-
-    #[pyo3(signature = (state, k, neighbors, min_similarity, filter))]
-    #[expect(clippy::type_complexity, reason = "the tuple that `precedent.patterns` unpacks")]
-    fn match_patterns<'py>(
-        &self,
-        py: Python<'py>,
-        state: &Bound<'py, PyArray1<f32>>,
-        k: i64,
-        neighbors: i64,
-        min_similarity: f64,
-        filter: Option<&Bound<'py, PyDict>>,
-    ) -> Result<Vec<(f64, f64, f64, f64, Pattern<'py>)>> {
-        let (state, filter) = (vector(state)?, filter::filter(filter)?);
-        let (k, neighbors) = (at_least("k", k, 1)?, at_least("neighbors", neighbors, 1)?);
-        let found =
-            py.detach(|| self.core.match_patterns(&state, k, neighbors, min_similarity, &filter))?;
-        Ok(found
-            .into_iter()
-            .map(|m| (m.similarity, m.score, m.low, m.high, pattern_tuple(py, m.pattern)))
-            .collect())
-    }
-
     fn save_model(&self, py: Python<'_>, name: &str, layer: &Layer) -> Result<i64> {
         let layer = layer.shared();
         Ok(py.detach(|| {
@@ -503,28 +410,6 @@ impl Store {
     fn records<'py>(&self, py: Python<'py>, rows: &Rows) -> Result<Records<'py>> {
         Ok(records::write(py, rows, self.core.dimension(), self.core.action_dimension())?)
     }
-
-    fn found<'py>(&self, py: Python<'py>, answer: &store::Answer) -> Result<Found<'py>> {
-        Ok((
-            answer.hits.iter().map(|hit| hit.similarity).collect(),
-            answer.hits.iter().map(|hit| hit.distance).collect(),
-            self.records(py, &answer.rows)?,
-        ))
-    }
-
-    /// The queries of a matrix, whose width must be the store's: a flat slice could no longer tell.
-    fn queries(&self, queries: &Bound<'_, PyArray2<f32>>) -> Result<Vec<f32>> {
-        let (queries, width) = matrix(queries)?;
-        if width == self.core.dimension() {
-            return Ok(queries);
-        }
-        Err(Error::Dimension {
-            field: "states".into(),
-            expected: self.core.dimension(),
-            got: width,
-        }
-        .into())
-    }
 }
 
 fn hnsw_settings(mapping: &Bound<'_, PyDict>) -> Result<HnswSettings> {
@@ -537,24 +422,6 @@ fn hnsw_settings(mapping: &Bound<'_, PyDict>) -> Result<HnswSettings> {
         metric: metric.as_deref().map(str::parse).transpose()?,
         quantization: get(mapping, "quantization")?,
         build_above: optional_size(mapping, "build_above")?,
-    })
-}
-
-fn search_options(
-    k: i64,
-    metric: Option<&str>,
-    threshold: Option<f64>,
-    filter: Option<&Bound<'_, PyDict>>,
-    exact: bool,
-    ef_search: Option<i64>,
-) -> Result<Search> {
-    Ok(Search {
-        k: at_least("k", k, 1)?,
-        metric: metric.map(str::parse).transpose()?,
-        threshold,
-        filter: filter::filter(filter)?,
-        exact,
-        ef_search: ef_search.map(|ef| at_least("ef_search", ef, 1)).transpose()?,
     })
 }
 
@@ -573,16 +440,4 @@ fn parse_ids(ids: &[String]) -> precedent_core::Result<Vec<TrajectoryId>> {
 
 fn row_keys(keys: &Bound<'_, PyArray1<i64>>) -> PyResult<Vec<RowKey>> {
     Ok(vector(keys)?.into_iter().map(RowKey).collect())
-}
-
-fn pattern_tuple(py: Python<'_>, pattern: PatternRecord) -> Pattern<'_> {
-    (
-        pattern.pattern_id,
-        pattern.name,
-        pattern.payload,
-        pattern.embedding.map(|embedding| frozen(py, embedding)),
-        pattern.uses as u64,
-        pattern.successes as u64,
-        pattern.mean_reward,
-    )
 }

@@ -1,0 +1,75 @@
+//! Options of a search, from Python, and its answers, to it.
+
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2};
+use precedent_core::Error;
+use precedent_core::index::Hit;
+use precedent_core::store::{Answer, SearchOptions, Store};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::matrix;
+use crate::filter;
+use crate::raise::Raised;
+use crate::records::{self, Records};
+use crate::settings::at_least;
+
+type Result<T> = std::result::Result<T, Raised>;
+
+/// Similarities, distances and the trajectories of one answer.
+pub(crate) type Found<'py> = (Vec<f64>, Vec<f64>, Records<'py>);
+/// Row keys and distances, `[q, k]` each.
+pub(crate) type Ids<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>);
+
+/// The options, ranges of integers checked.
+pub(crate) fn options(
+    k: i64,
+    metric: Option<&str>,
+    threshold: Option<f64>,
+    filter: Option<&Bound<'_, PyDict>>,
+    exact: bool,
+    ef_search: Option<i64>,
+) -> Result<SearchOptions> {
+    Ok(SearchOptions {
+        k: at_least("k", k, 1)?,
+        metric: metric.map(str::parse).transpose()?,
+        threshold,
+        filter: filter::filter(filter)?,
+        exact,
+        ef_search: ef_search.map(|ef| at_least("ef_search", ef, 1)).transpose()?,
+    })
+}
+
+/// The queries of a matrix, whose width must be the store's: a flat slice could no longer tell.
+pub(crate) fn queries(store: &Store, queries: &Bound<'_, PyArray2<f32>>) -> Result<Vec<f32>> {
+    let (queries, width) = matrix(queries)?;
+    if width == store.dimension() {
+        return Ok(queries);
+    }
+    Err(Error::Dimension { field: "states".into(), expected: store.dimension(), got: width }.into())
+}
+
+/// An answer with its records.
+pub(crate) fn found<'py>(py: Python<'py>, store: &Store, answer: &Answer) -> Result<Found<'py>> {
+    Ok((
+        answer.hits.iter().map(|hit| hit.similarity).collect(),
+        answer.hits.iter().map(|hit| hit.distance).collect(),
+        records::write(py, &answer.rows, store.dimension(), store.action_dimension())?,
+    ))
+}
+
+/// Answers without records: -1 and infinity where there are fewer than `k`.
+pub(crate) fn ids<'py>(py: Python<'py>, answers: &[Vec<Hit>], k: usize) -> Result<Ids<'py>> {
+    let mut keys = vec![-1; answers.len() * k];
+    let mut distances = vec![f32::INFINITY; answers.len() * k];
+    for (i, hits) in answers.iter().enumerate() {
+        for (j, hit) in hits.iter().enumerate() {
+            keys[i * k + j] = hit.key.0;
+            distances[i * k + j] = hit.distance as f32;
+        }
+    }
+    Ok((
+        PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
+        PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
+    ))
+}
