@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod metric;
 pub mod nn;
 pub mod pool;
+pub mod replay;
 pub mod returns;
 pub mod rng;
 pub mod rows;
