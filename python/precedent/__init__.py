@@ -52,6 +52,7 @@ from precedent.records import (
     TrajectoryStats,
     VerifyReport,
 )
+from precedent.replay import PrioritizedReplay
 from precedent.reports import (
     Baseline,
     DataStats,
@@ -103,6 +104,7 @@ __all__ = [
     "PatternMatch",
     "PrecedentError",
     "Prediction",
+    "PrioritizedReplay",
     "ReadOnlyError",
     "Rollout",
     "SearchFilter",

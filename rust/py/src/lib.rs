@@ -10,6 +10,7 @@ mod patterns;
 mod raise;
 mod records;
 mod search;
+mod replay;
 mod settings;
 mod store;
 mod text;
@@ -22,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<patterns::Patterns>()?;
     module.add_class::<layer::Layer>()?;
     module.add_class::<training::TrainingRun>()?;
+    module.add_class::<replay::Replay>()?;
     module.add_function(wrap_pyfunction!(training::evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(text::hashing_encode, module)?)?;
     module.add_function(wrap_pyfunction!(text::fourier_frequencies, module)?)?;
