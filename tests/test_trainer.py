@@ -205,13 +205,14 @@ def test_a_callback_that_raises_ends_training_with_the_epoch_s_weights(memory):
         ("seed", -1),
         ("progress", "bar"),
         ("callbacks", [7]),
+        ("warmup_steps", -1),
+        ("warmup_steps", 1.5),
+        ("emphasis", -0.1),
+        ("emphasis", 501.0),
+        ("emphasis", float("nan")),
         # Not there yet, and refused rather than ignored:
-        ("replay", "prioritized"),
-        ("schedule", "cosine"),
-        ("warmup_steps", 10),
         ("ensemble", 2),
         ("executor", object()),
-        ("emphasis", 5.0),
     ],
 )
 def test_an_option_out_of_its_range_is_refused_by_name(memory, field, value):

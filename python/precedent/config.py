@@ -261,7 +261,7 @@ class OfflineTrainerConfig(Section):
         "curriculum": optional(read_curriculum),
         "replay": one_of("uniform", "prioritized", "diverse"),
         "diversity_weight": _SHARE,
-        "emphasis": real(0.0),
+        "emphasis": real(0.0, 500.0),
         "convergence_threshold": optional(real(0.0)),
         "schedule": one_of("constant", "cosine"),
         "warmup_steps": whole(),

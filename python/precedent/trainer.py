@@ -49,12 +49,17 @@ class OfflineTrainer:
         save_path: The folder for `epoch-0005.ckpt`, `last.ckpt` and `best.weights`; None = keep none.
         gamma: The discount of returns that are not stored, in [0, 1].
         curriculum: Easy episodes first: a `Curriculum` or a mapping of its fields.
-        replay: `"uniform"`, or `"diverse"`: rare patterns more often. (`"prioritized"` is not there yet.)
+        replay: `"uniform"`: each sample once an epoch. `"prioritized"`: by the last loss of each sample, with
+            importance weights (the sampler of `precedent.replay`). `"diverse"`: rare patterns more often.
         diversity_weight: Of `diverse`, in [0, 1]: 0 = uniform, 1 = all patterns equally.
-        emphasis: Only 0.0 is there yet.
+        emphasis: How much the steps of good episodes count, in [0, 500]: each sample, of training and of
+            validation, is weighted by exp(emphasis (q - 1)), q the quantile of its episode's total reward. 0 = all
+            alike; 10 is a good value for mixed data.
         convergence_threshold: Stop once an epoch's train loss is below it.
-        schedule: Only `"constant"` is there yet.
-        warmup_steps: Only 0 is there yet.
+        schedule: What becomes of the layer's learning rate: `"constant"`, or `"cosine"`: at step t = 0, 1, ... of the
+            run's T, after W steps of warm-up, (1 + cos(pi (t - W) / (T - W))) / 2 of it. T counts all `epochs`, so
+            a run with a cosine is only resumed with as many.
+        warmup_steps: W: over so many optimizer steps the rate rises, (t + 1) / W of it at step t. 0 = none.
         timesteps: Tell the layer each step's position in its episode.
         ensemble: Only 1 is there yet.
         executor: Only None is there yet.
@@ -276,9 +281,5 @@ class OfflineTrainer:
 # Options of the specification that wait for a later version, and the values that are there. They are refused
 # rather than ignored: an option without effect would show up as a result.
 _NOT_YET: dict[str, tuple[object, ...]] = {
-    "replay": ("uniform", "diverse"),
-    "emphasis": (0.0,),
-    "schedule": ("constant",),
-    "warmup_steps": (0,),
     "ensemble": (1,),
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use precedent_core::Error;
 use precedent_core::nn::trainer::{
-    self, Curriculum, EpochMetrics, Replay, TrainerSettings, TrainingRun as Run,
+    self, Curriculum, EpochMetrics, Replay, Schedule, TrainerSettings, TrainingRun as Run,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -187,6 +187,9 @@ fn trainer_settings(settings: &Bound<'_, PyDict>) -> Result<TrainerSettings> {
         curriculum,
         replay: Replay::parse(&get::<String>(settings, "replay")?)?,
         diversity_weight: get(settings, "diversity_weight")?,
+        emphasis: get(settings, "emphasis")?,
+        schedule: Schedule::parse(&get::<String>(settings, "schedule")?)?,
+        warmup_steps: size(settings, "warmup_steps")? as u64,
         convergence_threshold: get(settings, "convergence_threshold")?,
         timesteps: get(settings, "timesteps")?,
         seed: get(settings, "seed")?,

@@ -65,20 +65,36 @@ impl DecisionLayer {
 
     /// [`Self::train`] on the threads of a pool. The weights are the same bit for bit on any number of them.
     pub fn train_on(&mut self, batch: &Batch<'_>, pool: Option<&Pool>) -> Result<StepMetrics> {
+        self.train_at(batch, pool, self.settings.learning_rate)
+    }
+
+    /// [`Self::train_on`] with another step size than the settings'.
+    pub(super) fn train_at(
+        &mut self,
+        batch: &Batch<'_>,
+        pool: Option<&Pool>,
+        learning_rate: f64,
+    ) -> Result<StepMetrics> {
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
             let mut workshop = std::mem::take(&mut self.workshop);
-            let outcome = self.step(crew, batch, n, &mut workshop);
+            let outcome = self.step(crew, (batch, n), learning_rate, &mut workshop);
             self.workshop = workshop;
             outcome
         })
     }
 
+    /// The loss of each sample of the last step, before it: squared error, mean over dimensions.
+    pub(super) fn last_losses(&self) -> impl Iterator<Item = f64> {
+        let width = self.shape.output as f64;
+        self.workshop.errors.iter().map(move |error| error / width)
+    }
+
     fn step(
         &mut self,
         crew: Crew,
-        batch: &Batch<'_>,
-        n: usize,
+        (batch, n): (&Batch<'_>, usize),
+        learning_rate: f64,
         workshop: &mut Workshop,
     ) -> Result<StepMetrics> {
         let active = self.active(&batch.questions);
@@ -98,15 +114,11 @@ impl DecisionLayer {
         let scale = if gradient_norm > most { most / gradient_norm } else { 1.0 };
         let (params, gradient) = (&mut self.params, (&workshop.gradient[..], scale));
         let with_context = active == self.shape.input;
-        self.memory.step(crew, &self.settings, params, gradient, with_context);
+        let settings = (&self.settings, learning_rate);
+        self.memory.step(crew, settings, params, gradient, with_context);
         self.trained = true;
         self.changed();
-        Ok(StepMetrics {
-            loss,
-            gradient_norm,
-            learning_rate: self.settings.learning_rate,
-            epoch: self.epoch,
-        })
+        Ok(StepMetrics { loss, gradient_norm, learning_rate, epoch: self.epoch })
     }
 
     /// How wide the inputs are without a context that is zero everywhere.

@@ -65,12 +65,12 @@ impl Memory {
         Self { steps, first, second, contextless }
     }
 
-    /// Moves `params` by one step. `with_context` says whether the gradient by the context's weights may be other than
+    /// Moves `params` by one step of size `rate`. `with_context` says whether the gradient by the context's weights may be other than
     /// zero.
     pub(super) fn step(
         &mut self,
         crew: Crew,
-        settings: &LayerSettings,
+        (settings, rate): (&LayerSettings, f64),
         params: &mut [f32],
         (gradient, scale): (&[f32], f64),
         with_context: bool,
@@ -81,7 +81,7 @@ impl Memory {
         for (range, kind) in settings.shape().segments() {
             let spared = settings.optimizer == Optimizer::AdamW && kind == Kind::Biases;
             let decay = if spared { 0.0 } else { settings.weight_decay };
-            let rule = Rule::new(settings, *steps, scale, decay);
+            let rule = Rule::new((settings, rate), *steps, scale, decay);
             let gradient = &gradient[range.clone()];
             let params = Grid::new(&mut params[range.clone()], 1);
             let first = Grid::new(&mut first[range.clone()], 1);
@@ -108,8 +108,7 @@ impl Memory {
 }
 
 impl Rule {
-    fn new(settings: &LayerSettings, steps: u64, scale: f64, decay: f64) -> Self {
-        let rate = settings.learning_rate;
+    fn new((settings, rate): (&LayerSettings, f64), steps: u64, scale: f64, decay: f64) -> Self {
         let sgd = settings.optimizer == Optimizer::Sgd;
         let decoupled = settings.optimizer == Optimizer::AdamW;
         let power = i32::try_from(steps).unwrap_or(i32::MAX);

@@ -4,11 +4,15 @@
 //! into a processor's own cache. Whole batches go down level by level, so that the machine waits for many lines at once.
 
 use std::collections::TryReserveError;
+use std::hint::black_box;
 
 use crate::kernel::wide::{self, Loop};
 
 /// Children of a node.
 const WIDE: usize = 8;
+
+/// A level of more nodes than these is read ahead: it does not fit into the caches next to the processor.
+const CACHED: usize = 1 << 10;
 
 /// The sums of eight children; of leaves, their masses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -163,6 +167,11 @@ impl Loop for Find<'_> {
     fn run(self) {
         self.leaves.fill(0);
         for level in self.tree.levels.iter().rev() {
+            if level.len() > CACHED {
+                // These reads do not wait for each other, the choices below do.
+                let first = |at: &usize| level[*at].0[0].to_bits();
+                black_box(self.leaves.iter().map(first).fold(0, |all, bits| all | bits));
+            }
             for (target, at) in self.targets.iter_mut().zip(&mut *self.leaves) {
                 let (child, rest) = level[*at].pick(*target);
                 (*at, *target) = (*at * WIDE + child, rest);

@@ -6,9 +6,10 @@
 //! best.weights     the best epoch so far, as DecisionLayer::load reads it
 //! ```
 //!
-//! A checkpoint, little-endian: `PRECCKPT`, u32 version, three u64 lengths, then that many bytes each of the state
-//! (`MessagePack`), the layer and the best layer (both as `DecisionLayer::to_bytes` makes them; the best is empty where it
-//! is the layer itself), and the CRC-32 of all before.
+//! A checkpoint, little-endian: `PRECCKPT`, u32 version, four u64 lengths, then that many bytes each of the state
+//! (`MessagePack`), the layer, the best layer (both as `DecisionLayer::to_bytes` makes them; the best is empty where it is the
+//! layer itself) and the priorities (as `PrioritizedReplay::to_bytes` makes them; empty under other replays), and the CRC-32
+//! of all before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use crate::nn::{DecisionLayer, atomic};
 
 const MAGIC: &[u8; 8] = b"PRECCKPT";
 const VERSION: u32 = 1;
-const HEADER: usize = 8 + 4 + 3 * 8;
+const PARTS: usize = 4;
+const HEADER: usize = 8 + 4 + PARTS * 8;
 
 /// A run as it was after an epoch.
 pub(super) struct Checkpoint {
@@ -31,6 +33,7 @@ pub(super) struct Checkpoint {
     pub(super) history: Vec<EpochMetrics>,
     pub(super) layer: DecisionLayer,
     pub(super) best: DecisionLayer,
+    pub(super) priorities: Vec<u8>,
 }
 
 /// The part of a checkpoint that is not weights.
@@ -64,7 +67,7 @@ impl Folder {
         settings: &TrainerSettings,
         fingerprint: u64,
         history: &[EpochMetrics],
-        (layer, best): (&DecisionLayer, Option<&DecisionLayer>),
+        (layer, best, priorities): (&DecisionLayer, Option<&DecisionLayer>, &[u8]),
         own_file: Option<u64>,
     ) -> Result<()> {
         let settings = TrainerSettings { save_path: None, ..settings.clone() }; // a folder may move
@@ -72,7 +75,7 @@ impl Folder {
         let state = rmp_serde::to_vec_named(&state)
             .map_err(|why| Error::Training(format!("a checkpoint cannot be made: {why}")))?;
         let best = best.map_or_else(|| Ok(Vec::new()), DecisionLayer::to_bytes)?;
-        let bytes = encode(&state, &layer.to_bytes()?, &best);
+        let bytes = encode([&state, &layer.to_bytes()?, &best, priorities]);
         if let Some(epoch) = own_file {
             atomic::write(&self.0.join(format!("epoch-{epoch:04}.ckpt")), &bytes)?;
         }
@@ -90,8 +93,7 @@ impl Folder {
     }
 }
 
-fn encode(state: &[u8], layer: &[u8], best: &[u8]) -> Vec<u8> {
-    let parts = [state, layer, best];
+fn encode(parts: [&[u8]; PARTS]) -> Vec<u8> {
     let total: usize = parts.iter().map(|part| part.len()).sum();
     let mut bytes = Vec::with_capacity(HEADER + total + 4);
     bytes.extend_from_slice(MAGIC);
@@ -130,7 +132,8 @@ fn read(path: &Path) -> Result<Checkpoint> {
     if found > VERSION {
         return Err(Error::Version { path: path.to_owned(), found, newest: VERSION });
     }
-    let [state, layer, best] = split(body).ok_or_else(|| damaged("its lengths do not add up"))?;
+    let [state, layer, best, priorities] =
+        split(body).ok_or_else(|| damaged("its lengths do not add up"))?;
     let State { settings, fingerprint, history } =
         rmp_serde::from_slice(state).map_err(|why| damaged(&why.to_string()))?;
     if !history.iter().map(|metrics| metrics.epoch).eq(1..=history.len() as u64) {
@@ -138,13 +141,13 @@ fn read(path: &Path) -> Result<Checkpoint> {
     }
     let layer = DecisionLayer::from_bytes(layer)?;
     let best = if best.is_empty() { layer.clone() } else { DecisionLayer::from_bytes(best)? };
-    Ok(Checkpoint { settings, fingerprint, history, layer, best })
+    Ok(Checkpoint { settings, fingerprint, history, layer, best, priorities: priorities.to_vec() })
 }
 
-/// The three parts after their three lengths, if these take up the rest exactly.
-fn split(body: &[u8]) -> Option<[&[u8]; 3]> {
-    let (lengths, mut rest) = body.split_first_chunk::<24>()?;
-    let mut parts = [&[][..]; 3];
+/// The parts after their lengths, if these take up the rest exactly.
+fn split(body: &[u8]) -> Option<[&[u8]; PARTS]> {
+    let (lengths, mut rest) = body.split_first_chunk::<{ 8 * PARTS }>()?;
+    let mut parts = [&[][..]; PARTS];
     for (part, length) in parts.iter_mut().zip(lengths.as_chunks::<8>().0) {
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
         (*part, rest) = rest.split_at_checked(length)?;
@@ -161,7 +164,9 @@ mod tests {
         let mut layer = DecisionLayer::new(LayerSettings::new(3, 2)).unwrap();
         let shapes = [9 * 256, 256, 256 * 2, 2].map(|n| vec![0.5; n]);
         layer.set_weights(std::array::from_fn(|i| &shapes[i][..])).unwrap();
-        folder.save(&TrainerSettings::default(), 7, &[], (&layer, None), Some(5)).unwrap();
+        folder
+            .save(&TrainerSettings::default(), 7, &[], (&layer, None, b"priorities"), Some(5))
+            .unwrap();
         folder.0.join("last.ckpt")
     }
 
@@ -170,8 +175,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(&home.path().join("a/b")).unwrap();
         let path = saved(&folder);
-        let Checkpoint { settings, fingerprint, history, layer, best } = folder.last().unwrap();
+        let Checkpoint { settings, fingerprint, history, layer, best, priorities } =
+            folder.last().unwrap();
         assert_eq!((settings, fingerprint, history.len()), (TrainerSettings::default(), 7, 0));
+        assert_eq!(priorities, b"priorities");
         assert_eq!(layer.weights(), best.weights());
         assert_eq!(layer.weights()[0][0], 0.5);
         assert_eq!(fs::read(&path).unwrap(), fs::read(folder.0.join("epoch-0005.ckpt")).unwrap());

@@ -15,6 +15,8 @@ pub(super) struct Data {
     pub(super) episode_of: Vec<u32>,
     /// The return of each step on the layer's scale, a number where the step is selected.
     pub(super) returns: Vec<f64>,
+    /// The quantile of each episode's total reward among the episodes, in (0, 1).
+    pub(super) quality: Vec<f64>,
     /// The selected steps of the episodes that train, in order.
     pub(super) train: Vec<u32>,
     /// The selected steps of the episodes that validate, in order.
@@ -47,11 +49,12 @@ impl Data {
         }
         let sum: f64 = selected.iter().map(|&step| to_go[step as usize]).sum();
         let average_return = sum / selected.len().max(1) as f64;
-        let returns = on_scale(&episodes, &episode_of, &selected, to_go, scale);
+        let quality = quality(&episodes);
+        let returns = on_scale(&quality, &episode_of, &selected, to_go, scale);
         let held_out = validating(&episodes.names, settings.validation_split, settings.seed);
         let (validate, train) =
             selected.into_iter().partition(|&step| held_out[episode_of[step as usize] as usize]);
-        Ok(Self { episodes, episode_of, returns, train, validate, average_return })
+        Ok(Self { episodes, episode_of, returns, quality, train, validate, average_return })
     }
 
     /// The selected steps, of whichever side.
@@ -99,6 +102,9 @@ impl Data {
         for bound in &self.episodes.bounds {
             hash.update(&(*bound as u64).to_le_bytes());
         }
+        for total in &self.episodes.total_rewards {
+            hash.update(&total.to_bits().to_le_bytes());
+        }
         for (side, steps) in [(0u8, &self.train), (1, &self.validate)] {
             hash.update(&[side]);
             for &step in steps {
@@ -134,8 +140,15 @@ fn returns_to_go(episodes: &Episodes, gamma: f64) -> Vec<f64> {
     to_go
 }
 
+/// Where each episode's total reward ranks.
+fn quality(episodes: &Episodes) -> Vec<f64> {
+    let mut sorted = episodes.total_rewards.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
+    episodes.total_rewards.iter().map(|&total| rank(&sorted, total)).collect()
+}
+
 fn on_scale(
-    episodes: &Episodes,
+    quality: &[f64],
     episode_of: &[u32],
     selected: &[u32],
     mut to_go: Vec<f64>,
@@ -151,12 +164,8 @@ fn on_scale(
             }
         }
         ReturnScale::Episode => {
-            let mut sorted = episodes.total_rewards.clone();
-            sorted.sort_unstable_by(f64::total_cmp);
-            let ranks: Vec<f64> =
-                episodes.total_rewards.iter().map(|&total| rank(&sorted, total)).collect();
             for &step in selected {
-                to_go[step as usize] = ranks[episode_of[step as usize] as usize];
+                to_go[step as usize] = quality[episode_of[step as usize] as usize];
             }
         }
     }

@@ -96,7 +96,8 @@ pub fn evaluate(
     let patterns = Gallery::new(embeddings, layer.settings().action_size);
     let vectors = Vectors::new(&data, layer.settings());
     let timesteps = settings.timesteps;
-    let study = Study { experience, data, vectors, pool: Pool::shared()?, timesteps };
+    let pool = Pool::shared()?;
+    let study = Study { experience, data, vectors, pool, timesteps, emphasis: 0.0 };
     let mut tally = Tally::new(&study, &names, scope.keep_predictions);
     let mut columns = Columns::default();
     let mut cosines = Vec::new();

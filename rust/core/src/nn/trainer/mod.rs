@@ -1,9 +1,9 @@
 //! Offline training: epochs over what a store remembers, until the layer answers as good as it will.
 //!
 //! [`TrainingRun`] goes epoch by epoch, so that its caller can show progress, stop, or be interrupted; [`evaluate`]
-//! measures a layer on episodes it did not learn from. What is learned from is in `data`, in which order in `sampling`,
-//! where vectors come from in `vectors`, when to stop in `report`, what outlives the process in `checkpoint`. The steps that
-//! need a layer and data are in `study`, their order in `run`.
+//! measures a layer on episodes it did not learn from. What is learned from is in `data`, in which order in `sampling` and
+//! `prioritized`, how fast in `schedule`, where vectors come from in `vectors`, when to stop in `report`, what outlives the process in `checkpoint`. The steps that
+//! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`.
 //!
 //! Everything that chance decides is a function of the seed, the epoch and a position, so a run that resumes ends in
 //! the same bits as one that never stopped, on any number of threads.
@@ -11,11 +11,14 @@
 mod baseline;
 mod checkpoint;
 mod data;
+mod epoch;
 mod evaluate;
 mod nearest;
+mod prioritized;
 mod report;
 mod run;
 mod sampling;
+mod schedule;
 mod settings;
 mod study;
 mod trust;
@@ -27,5 +30,5 @@ mod tests;
 pub use evaluate::{Evaluation, Predictions, Scope, TaskScore, evaluate};
 pub use report::{Baseline, DataStats, EpochMetrics, FinalMetrics, Report};
 pub use run::TrainingRun;
-pub use settings::{Curriculum, Replay, TrainerSettings};
+pub use settings::{Curriculum, Replay, Schedule, TrainerSettings};
 pub use trust::ReliabilityBin;

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 pub struct EpochMetrics {
     /// From 1.
     pub epoch: u64,
-    /// The mean over the samples of the loss each had when its batch came.
+    /// The mean over the samples of the loss each had when its batch came, weighted by their emphasis. Under prioritized
+    /// replay the mean over the draws, each over how much more often than others its sample is drawn.
     pub train_loss: f64,
-    /// The mean loss of the validating steps after the epoch. `None` where nothing validates.
+    /// The mean loss of the validating steps after the epoch, weighted by their emphasis. `None` where nothing validates.
     pub val_loss: Option<f64>,
     /// The mean over the batches of the gradient's norm before clipping.
     pub gradient_norm: f64,

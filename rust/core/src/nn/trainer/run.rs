@@ -1,26 +1,19 @@
 //! A run from its start, or its resumption, to its report.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::baseline;
 use super::checkpoint::{Checkpoint, Folder};
 use super::data::Data;
+use super::prioritized::Prioritized;
 use super::report::{Course, DataStats, EpochMetrics, FinalMetrics, Report};
-use super::sampling;
-use super::settings::TrainerSettings;
-use super::study::{Study, check_fit, unlearnable};
-use super::vectors::{BUDGET, Columns, Vectors};
+use super::settings::{Replay, TrainerSettings};
+use super::study::{Study, check_fit};
+use super::vectors::Vectors;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::nn::{DecisionLayer, Experience};
 use crate::pool::Pool;
-use crate::rng::Rng;
-
-/// The share of the samples that learn without their context, so that the layer also answers where none is known.
-const CONTEXT_DROPPED: f64 = 0.2;
-/// The stream of the trainer's random numbers.
-const STREAM: u64 = 0x7472_6169_6E65_7200;
 
 /// One training run, epoch by epoch.
 ///
@@ -31,11 +24,13 @@ pub struct TrainingRun {
     pub(super) work: DecisionLayer,
     best: Option<DecisionLayer>,
     pub(super) study: Study,
-    settings: TrainerSettings,
-    course: Course,
+    pub(super) settings: TrainerSettings,
+    pub(super) course: Course,
     /// The training steps of the curriculum's easy episodes.
     pub(super) easy: Option<Vec<u32>>,
-    history: Vec<EpochMetrics>,
+    /// The losses by which samples are drawn, under prioritized replay; none before the first epoch.
+    pub(super) prioritized: Option<Prioritized>,
+    pub(super) history: Vec<EpochMetrics>,
     folder: Option<Folder>,
     /// Tells this run's data from others in a checkpoint.
     fingerprint: u64,
@@ -94,9 +89,10 @@ impl TrainingRun {
         if let Some(encoder) = experience.encoder() {
             work.set_encoder(Some(encoder));
         }
-        let timesteps = settings.timesteps;
+        let (timesteps, emphasis) = (settings.timesteps, settings.emphasis);
         work.set_timesteps(timesteps);
-        let study = Study { experience, data, vectors, pool: Pool::shared()?, timesteps };
+        let pool = Pool::shared()?;
+        let study = Study { experience, data, vectors, pool, timesteps, emphasis };
         let mut run = Self {
             layer,
             work,
@@ -105,6 +101,7 @@ impl TrainingRun {
             settings,
             course,
             easy,
+            prioritized: None,
             history: Vec::new(),
             folder,
             fingerprint,
@@ -122,7 +119,8 @@ impl TrainingRun {
         let Some(folder) = &self.folder else {
             return Err(Error::invalid("resume", "a save_path that holds a checkpoint", "none"));
         };
-        let Checkpoint { settings, fingerprint, history, layer, best } = folder.last()?;
+        let Checkpoint { settings, fingerprint, history, layer, best, priorities } =
+            folder.last()?;
         self.settings.continues(&settings)?;
         if fingerprint != self.fingerprint {
             return Err(Error::invalid(
@@ -140,6 +138,10 @@ impl TrainingRun {
                 format!("the settings of the run that is resumed, {kept:?}"),
                 format!("{given:?}"),
             ));
+        }
+        if self.settings.replay == Replay::Prioritized {
+            let easy = self.easy.as_deref();
+            self.prioritized = Some(Prioritized::resumed(&self.study, easy, &priorities)?);
         }
         self.history = history;
         self.best = Some(best);
@@ -178,54 +180,6 @@ impl TrainingRun {
         outcome.map(Some)
     }
 
-    fn train_epoch(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<EpochMetrics> {
-        let started = Instant::now();
-        if !self.warm {
-            self.study.vectors.warm(BUDGET, &*self.study.experience, poll)?;
-            self.warm = true;
-        }
-        let epoch = self.history.len() as u64 + 1;
-        let samples = match &self.easy {
-            Some(easy) if epoch <= self.course.easy_epochs => easy,
-            _ => &self.study.data.train,
-        };
-        let rng = Rng::new(self.settings.seed, STREAM).child(epoch);
-        let order = sampling::order(
-            samples,
-            &self.study.data.episodes.patterns,
-            self.settings.replay,
-            self.settings.diversity_weight,
-            rng.child(0),
-        );
-        let dropping = rng.child(1);
-        self.work.set_epoch(epoch);
-        let layer = self.work.settings().clone();
-        let mut columns = Columns::default();
-        let (mut loss, mut norm, mut batches) = (0.0, 0.0, 0.0);
-        for (number, samples) in order.chunks(self.settings.batch_size).enumerate() {
-            poll()?;
-            let first = number * self.settings.batch_size;
-            let dropped = |at| goes_without_context(dropping, first + at);
-            self.study.fill_without(&layer, samples, &dropped, &mut columns)?;
-            let step = self
-                .work
-                .train_on(&columns.batch(), Some(&self.study.pool))
-                .map_err(|why| unlearnable(epoch, why))?;
-            loss += step.loss * samples.len() as f64;
-            norm += step.gradient_norm;
-            batches += 1.0;
-        }
-        let val_loss = self.study.validation_loss(&self.work, epoch, poll)?;
-        let (train_loss, gradient_norm) = (loss / order.len() as f64, norm / batches);
-        Ok(EpochMetrics {
-            epoch,
-            train_loss,
-            val_loss,
-            gradient_norm,
-            duration: started.elapsed().as_secs_f64(),
-        })
-    }
-
     /// Gives a finished epoch to the layer and to the folder.
     fn keep_epoch(&mut self, metrics: EpochMetrics) -> Result<EpochMetrics> {
         let epoch = metrics.epoch;
@@ -241,11 +195,12 @@ impl TrainingRun {
             if improved {
                 folder.save_best(best)?;
             }
+            let priorities = self.prioritized.as_ref().map_or_else(Vec::new, Prioritized::to_bytes);
             folder.save(
                 &self.settings,
                 self.fingerprint,
                 &self.history,
-                (&self.work, (!improved).then_some(best)),
+                (&self.work, (!improved).then_some(best), &priorities),
                 own_file,
             )?;
         }
@@ -300,9 +255,4 @@ impl TrainingRun {
         }
         Ok(())
     }
-}
-
-/// Whether the sample at this position of an epoch learns without its context.
-pub(super) fn goes_without_context(rng: Rng, position: usize) -> bool {
-    rng.uniform(position as u64) < CONTEXT_DROPPED
 }

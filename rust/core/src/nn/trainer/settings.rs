@@ -12,8 +12,20 @@ choice! {
     Replay, "replay", {
         /// Each training sample once an epoch, in random order.
         Uniform = "uniform",
+        /// By the last loss of each sample, importance-weighted: what the layer does not know yet comes more often.
+        Prioritized = "prioritized",
         /// Rare patterns more often: see [`TrainerSettings::diversity_weight`].
         Diverse = "diverse",
+    }
+}
+
+choice! {
+    /// What becomes of the step size over a run.
+    Schedule, "schedule", {
+        /// It stays.
+        Constant = "constant",
+        /// It falls along half a cosine to 0 at the end of the last epoch.
+        Cosine = "cosine",
     }
 }
 
@@ -61,6 +73,13 @@ pub struct TrainerSettings {
     /// evenly among the P patterns of the training samples, and else takes the next of the shuffled samples. A pattern
     /// with c samples so gets, on average, the share (1 - w) c / N + w / P: 0 is uniform, 1 shows all patterns equally.
     pub diversity_weight: f64,
+    /// How much the steps of good episodes count, in [0, 500]: each sample is weighted by exp(emphasis (q - 1)), where q is
+    /// the quantile of its episode's total reward among the episodes that match. 0 = all alike.
+    pub emphasis: f64,
+    /// What becomes of the step size.
+    pub schedule: Schedule,
+    /// Over how many optimizer steps the step size rises to its full value, evenly. 0 = none.
+    pub warmup_steps: u64,
     /// Stop once an epoch's training loss is below this.
     pub convergence_threshold: Option<f64>,
     /// Tell the layer each step's position in its episode.
@@ -83,6 +102,9 @@ impl Default for TrainerSettings {
             curriculum: None,
             replay: Replay::Uniform,
             diversity_weight: 0.3,
+            emphasis: 0.0,
+            schedule: Schedule::Constant,
+            warmup_steps: 0,
             convergence_threshold: None,
             timesteps: false,
             seed: 0,
@@ -108,6 +130,8 @@ impl TrainerSettings {
         check("gamma", (0.0..=1.0).contains(&self.gamma), "in [0, 1]", self.gamma.to_string())?;
         let weight = self.diversity_weight;
         check("diversity_weight", (0.0..=1.0).contains(&weight), "in [0, 1]", weight.to_string())?;
+        let emphasis = self.emphasis;
+        check("emphasis", (0.0..=500.0).contains(&emphasis), "0 to 500", emphasis.to_string())?;
         if let Some(Curriculum { easy_epochs, max_duration_ms }) = self.curriculum {
             let epochs = easy_epochs.to_string();
             check("curriculum.easy_epochs", easy_epochs >= 1, "at least 1", epochs)?;
@@ -126,7 +150,7 @@ impl TrainerSettings {
     pub(super) fn continues(&self, before: &Self) -> Result<()> {
         let Self {
             batch_size,
-            epochs: _,
+            epochs,
             validation_split,
             early_stopping_patience: _,
             min_trajectories: _,
@@ -136,6 +160,9 @@ impl TrainerSettings {
             curriculum,
             replay,
             diversity_weight,
+            emphasis,
+            schedule,
+            warmup_steps,
             convergence_threshold: _,
             timesteps,
             seed,
@@ -155,6 +182,10 @@ impl TrainerSettings {
             };
         }
         compare!(batch_size, validation_split, gamma, curriculum, replay, timesteps, seed);
+        compare!(emphasis, schedule, warmup_steps);
+        if *schedule == Schedule::Cosine {
+            compare!(epochs); // the cosine's length
+        }
         if *replay == Replay::Diverse {
             compare!(diversity_weight);
         }
@@ -180,6 +211,9 @@ mod tests {
             ("save_interval", TrainerSettings { save_interval: 0, ..base() }),
             ("gamma", TrainerSettings { gamma: 1.01, ..base() }),
             ("diversity_weight", TrainerSettings { diversity_weight: -0.1, ..base() }),
+            ("emphasis", TrainerSettings { emphasis: -0.1, ..base() }),
+            ("emphasis", TrainerSettings { emphasis: f64::NAN, ..base() }),
+            ("emphasis", TrainerSettings { emphasis: 501.0, ..base() }),
             ("curriculum.easy_epochs", TrainerSettings { curriculum: curriculum(0, 9), ..base() }),
             ("curriculum.max_duration", TrainerSettings { curriculum: curriculum(1, 0), ..base() }),
             (
@@ -209,8 +243,16 @@ mod tests {
             TrainerSettings { replay: Replay::Diverse, ..before.clone() },
             TrainerSettings { timesteps: true, ..before.clone() },
             TrainerSettings { curriculum: Some(Curriculum::default()), ..before.clone() },
+            TrainerSettings { emphasis: 1.0, ..before.clone() },
+            TrainerSettings { schedule: Schedule::Cosine, ..before.clone() },
+            TrainerSettings { warmup_steps: 1, ..before.clone() },
         ] {
             assert!(other.continues(&before).is_err());
         }
+        let cosine = TrainerSettings { schedule: Schedule::Cosine, ..before };
+        let longer = TrainerSettings { epochs: 99, ..cosine.clone() };
+        let error = longer.continues(&cosine).unwrap_err().to_string();
+        assert!(error.starts_with("epochs: expected 10"), "{error}");
+        assert!(TrainerSettings { save_interval: 1, ..cosine.clone() }.continues(&cosine).is_ok());
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Study {
     pub(super) pool: Arc<Pool>,
     /// Whether the layer is told each step's position.
     pub(super) timesteps: bool,
+    /// How much the steps of good episodes count.
+    pub(super) emphasis: f64,
 }
 
 impl Study {
@@ -45,7 +47,23 @@ impl Study {
         self.vectors.fill(&*self.experience, &self.data, layer, wish, dropped, columns)
     }
 
-    /// The mean loss of the steps that validate. `None` where none do.
+    /// How much a step counts by its episode: exp(emphasis (q - 1)). Never 0, since the emphasis is at most 500.
+    pub(super) fn claim(&self, step: u32) -> f64 {
+        let quality = self.data.quality[self.data.episode_of[step as usize] as usize];
+        (self.emphasis * (quality - 1.0)).exp()
+    }
+
+    /// Sets the weights of the samples in `columns`: their claims times what they are given. None where all are alike.
+    pub(super) fn weigh(&self, steps: &[u32], given: Option<&[f32]>, columns: &mut Columns) {
+        if let Some(weights) = given {
+            let pairs = steps.iter().zip(weights);
+            columns.weigh(pairs.map(|(step, weight)| self.claim(*step) * f64::from(*weight)));
+        } else if self.emphasis > 0.0 {
+            columns.weigh(steps.iter().map(|step| self.claim(*step)));
+        }
+    }
+
+    /// The mean loss of the steps that validate, each counted by its claim. `None` where none do.
     pub(super) fn validation_loss(
         &self,
         layer: &DecisionLayer,
@@ -57,16 +75,19 @@ impl Study {
             return Ok(None);
         }
         let mut columns = Columns::default();
-        let mut sum = 0.0;
+        let (mut sum, mut claimed) = (0.0, 0.0);
         for samples in steps.chunks(GLANCE) {
             poll()?;
             self.fill(layer.settings(), samples, &mut columns)?;
+            self.weigh(samples, None, &mut columns);
+            let claim: f64 = samples.iter().map(|step| self.claim(*step)).sum();
             let loss = layer
                 .loss_on(&columns.batch(), Some(&self.pool))
                 .map_err(|why| unlearnable(epoch, why))?;
-            sum += loss * samples.len() as f64;
+            sum += loss * claim;
+            claimed += claim;
         }
-        let loss = sum / steps.len() as f64;
+        let loss = sum / claimed;
         if !loss.is_finite() {
             return Err(Error::Training(format!(
                 "the validation loss of epoch {epoch} is {loss}; the weights before it were kept"

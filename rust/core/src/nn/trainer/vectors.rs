@@ -41,18 +41,27 @@ pub(super) struct Columns {
     returns: Vec<f64>,
     contexts: Option<Vec<f32>>,
     timesteps: Option<Vec<i64>>,
+    /// Empty where all samples count alike.
+    weights: Vec<f32>,
     past: Vec<f32>,
 }
 
 impl Columns {
     pub(super) fn questions(&self) -> Questions<'_> {
-        let Self { states, actions: _, returns, contexts, timesteps, past: _ } = self;
+        let Self { states, actions: _, returns, contexts, timesteps, weights: _, past: _ } = self;
         let (contexts, timesteps) = (contexts.as_deref(), timesteps.as_deref());
         Questions { states, returns, contexts, timesteps }
     }
 
     pub(super) fn batch(&self) -> Batch<'_> {
-        Batch { questions: self.questions(), actions: &self.actions, weights: None }
+        let weights = (!self.weights.is_empty()).then_some(&self.weights[..]);
+        Batch { questions: self.questions(), actions: &self.actions, weights }
+    }
+
+    /// Says how much each sample counts, beside the others.
+    pub(super) fn weigh(&mut self, claims: impl Iterator<Item = f64> + Clone) {
+        let most = claims.clone().fold(0.0, f64::max); // as large as float32 can hold them all
+        self.weights.extend(claims.map(|claim| (claim / most) as f32));
     }
 
     pub(super) fn states(&self) -> &[f32] {
@@ -115,8 +124,16 @@ impl Vectors {
         dropped: &dyn Fn(usize) -> bool,
         columns: &mut Columns,
     ) -> Result<()> {
-        let Columns { states, actions, returns, contexts, timesteps: positions, past: seen } =
-            columns;
+        let Columns {
+            states,
+            actions,
+            returns,
+            contexts,
+            timesteps: positions,
+            weights,
+            past: seen,
+        } = columns;
+        weights.clear();
         let width = layer.state_size;
         states.resize(samples.len() * width, 0.0);
         actions.resize(samples.len() * layer.action_size, 0.0);

@@ -111,7 +111,7 @@ fn a_curriculum_shows_only_easy_episodes_at_first() {
 #[test]
 fn a_layer_that_learned_with_contexts_also_answers_without() {
     let rng = Rng::new(1, 1);
-    let dropped = (0..10_000).filter(|&at| run::goes_without_context(rng, at)).count();
+    let dropped = (0..10_000).filter(|&at| epoch::goes_without_context(rng, at)).count();
     assert!((1_900..2_100).contains(&dropped), "{dropped} of 10,000 is not a fifth");
 
     let memory = Memory::new(60, 20);
