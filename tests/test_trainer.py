@@ -1,7 +1,9 @@
 """A training run: what it reports, when it stops, what it leaves, what it refuses."""
 
 import logging
+import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +243,71 @@ def test_a_closed_store_cannot_be_trained_from(memory):
     for use in (training.train, training.evaluate):
         with pytest.raises(precedent.errors.ClosedError):
             use()
+
+
+def test_training_goes_on_no_longer_once_its_store_was_closed(memory):
+    marked(memory)
+    made, seen = layer(), []
+
+    def close(metrics):
+        seen.append(metrics.epoch)
+        memory.close()
+
+    with pytest.raises(precedent.errors.ClosedError):
+        trainer(memory, made, epochs=50, callbacks=[close]).train()
+    assert seen == [1]
+    assert made.trained, "the last finished epoch is kept"
+
+
+def test_a_fitter_ends_with_a_closed_error_when_its_store_was_closed_between_two_epochs(memory):
+    marked(memory)
+    epochs = trainer(memory, epochs=50).fitter()
+    next(epochs)
+    memory.close()
+    with pytest.raises(precedent.errors.ClosedError):
+        next(epochs)
+
+
+def test_a_run_whose_last_epoch_is_over_does_not_report_on_a_closed_store(memory):
+    marked(memory)
+    epochs = trainer(memory, epochs=1).fitter()
+    next(epochs)
+    memory.close()
+    with pytest.raises(precedent.errors.ClosedError):
+        next(epochs)
+
+
+def test_a_store_closed_in_the_middle_of_an_epoch_ends_it_there(opened):
+    store = opened(":memory:")
+    marked(store, episodes=400)
+    training = trainer(store, layer(hidden_size=512), epochs=10_000, early_stopping_patience=10_000)
+    begun, outcome = threading.Event(), []
+
+    def train():
+        try:
+            for _ in training.fitter():
+                begun.set()
+        except BaseException as err:
+            outcome.append(err)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    begun.wait()
+    store.close()
+    thread.join()
+    (error,) = outcome
+    assert isinstance(error, precedent.errors.ClosedError)
+
+
+def test_a_paused_run_leaves_no_threads_behind_a_closed_store(memory):
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("only Linux tells the threads of a process")
+    marked(memory)
+    before = set(tasks.iterdir())
+    epochs = trainer(memory, epochs=50).fitter()
+    next(epochs)
+    memory.close()
+    # A joined thread is listed until the system has cleared it away.
+    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+    epochs.close()

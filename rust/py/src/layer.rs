@@ -1,7 +1,7 @@
 //! The decision layer.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
@@ -25,7 +25,7 @@ const UNPOISONED: &str = "no holder of the layer panics";
 /// A network that maps a state, a desired return and a context to an action.
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct Layer {
-    core: Arc<Mutex<DecisionLayer>>,
+    core: Arc<RwLock<DecisionLayer>>,
 }
 
 /// Questions that own their numbers.
@@ -318,18 +318,18 @@ impl Layer {
 
 impl Layer {
     /// The layer itself, for a trainer that shares it.
-    pub(crate) fn shared(&self) -> Arc<Mutex<DecisionLayer>> {
+    pub(crate) fn shared(&self) -> Arc<RwLock<DecisionLayer>> {
         Arc::clone(&self.core)
     }
 
     /// Call it detached: another thread may hold the lock and wait for the interpreter.
     fn read<T>(&self, look: impl FnOnce(&DecisionLayer) -> T) -> T {
-        look(&self.core.lock().expect(UNPOISONED))
+        look(&self.core.read().expect(UNPOISONED))
     }
 
     /// Call it detached, like [`Self::read`].
     fn write<T>(&self, change: impl FnOnce(&mut DecisionLayer) -> T) -> T {
-        change(&mut self.core.lock().expect(UNPOISONED))
+        change(&mut self.core.write().expect(UNPOISONED))
     }
 
     fn asked(
@@ -370,7 +370,7 @@ impl Layer {
 
 impl From<DecisionLayer> for Layer {
     fn from(layer: DecisionLayer) -> Self {
-        Self { core: Arc::new(Mutex::new(layer)) }
+        Self { core: Arc::new(RwLock::new(layer)) }
     }
 }
 

@@ -58,18 +58,40 @@ pub(crate) fn found<'py>(py: Python<'py>, store: &Store, answer: &Answer) -> Res
     ))
 }
 
-/// Answers without records: -1 and infinity where there are fewer than `k`.
-pub(crate) fn ids<'py>(py: Python<'py>, answers: &[Vec<Hit>], k: usize) -> Result<Ids<'py>> {
-    let mut keys = vec![-1; answers.len() * k];
-    let mut distances = vec![f32::INFINITY; answers.len() * k];
-    for (i, hits) in answers.iter().enumerate() {
-        for (j, hit) in hits.iter().enumerate() {
-            keys[i * k + j] = hit.key.0;
-            distances[i * k + j] = hit.distance as f32;
-        }
+/// Answers without records, `k` for each query: -1 and infinity where there are fewer. Made before the search, so that
+/// memory that is not there is told of before the work; filled without the interpreter.
+pub(crate) struct Table {
+    keys: Vec<i64>,
+    distances: Vec<f32>,
+    k: usize,
+}
+
+impl Table {
+    pub(crate) fn new(queries: usize, k: usize) -> precedent_core::Result<Self> {
+        let too_many =
+            || Error::invalid("k", format!("so few that {queries} times as many fit in memory"), k);
+        let len = queries.checked_mul(k).ok_or_else(too_many)?;
+        let (mut keys, mut distances) = (Vec::new(), Vec::new());
+        keys.try_reserve_exact(len).map_err(|_| too_many())?;
+        distances.try_reserve_exact(len).map_err(|_| too_many())?;
+        Ok(Self { keys, distances, k })
     }
-    Ok((
-        PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
-        PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
-    ))
+
+    pub(crate) fn fill(mut self, answers: &[Vec<Hit>]) -> Self {
+        for (hits, end) in answers.iter().zip((1..).map(|rows| rows * self.k)) {
+            self.keys.extend(hits.iter().map(|hit| hit.key.0));
+            self.keys.resize(end, -1);
+            self.distances.extend(hits.iter().map(|hit| hit.distance as f32));
+            self.distances.resize(end, f32::INFINITY);
+        }
+        self
+    }
+
+    pub(crate) fn into_arrays(self, py: Python<'_>) -> PyResult<Ids<'_>> {
+        let rows = self.keys.len() / self.k;
+        Ok((
+            PyArray1::from_vec(py, self.keys).reshape([rows, self.k])?,
+            PyArray1::from_vec(py, self.distances).reshape([rows, self.k])?,
+        ))
+    }
 }

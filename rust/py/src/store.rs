@@ -17,7 +17,7 @@ use crate::arrays::vector;
 use crate::layer::Layer;
 use crate::raise::Raised;
 use crate::records::Records;
-use crate::search::{Found, Ids};
+use crate::search::{Found, Ids, Table};
 use crate::settings::{at_least, get, optional_size};
 use crate::training::interruptible;
 use crate::{columns, filter, records, search};
@@ -198,9 +198,11 @@ impl Store {
     ) -> Result<Ids<'py>> {
         let queries = search::queries(&self.core, queries)?;
         let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
-        let k = options.k;
-        let answers = interruptible(py, |poll| self.core.search_ids(&queries, &options, poll))?;
-        search::ids(py, &answers, k)
+        let table = interruptible(py, |poll| {
+            let table = Table::new(queries.len() / self.core.dimension(), options.k)?;
+            Ok(table.fill(&self.core.search_ids(&queries, &options, poll)?))
+        })?;
+        Ok(table.into_arrays(py)?)
     }
 
     #[pyo3(signature = (state, filter))]
@@ -391,7 +393,7 @@ impl Store {
     fn save_model(&self, py: Python<'_>, name: &str, layer: &Layer) -> Result<i64> {
         let layer = layer.shared();
         Ok(py.detach(|| {
-            let bytes = layer.lock().expect("no panic").to_bytes()?;
+            let bytes = layer.read().expect("no holder of the layer panics").to_bytes()?;
             self.core.save_model(name, &bytes)
         })?)
     }

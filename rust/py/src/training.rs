@@ -113,7 +113,7 @@ pub(crate) fn evaluate<'py>(
             include_training,
             keep_predictions,
         };
-        let layer = layer.lock().expect("no panic").clone();
+        let layer = layer.read().expect("no holder of the layer panics").clone();
         trainer::evaluate(store, &layer, &settings, &scope, poll)
     })?;
     let whole = PyDict::new(py);

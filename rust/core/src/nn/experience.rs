@@ -37,6 +37,9 @@ pub struct Episodes {
 
 /// Recorded episodes, wherever they are kept. The store is one; tests bring their own.
 pub trait Experience: Sync {
+    /// An error once nothing more can be read: what was read before is then not to be worked on either.
+    fn check_open(&self) -> Result<()>;
+
     /// The dimensions of a state.
     fn state_size(&self) -> usize;
 

@@ -35,6 +35,10 @@ impl Names {
 }
 
 impl Experience for Store {
+    fn check_open(&self) -> Result<()> {
+        self.enter().map(drop)
+    }
+
     fn state_size(&self) -> usize {
         self.dimension()
     }

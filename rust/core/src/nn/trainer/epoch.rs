@@ -55,7 +55,7 @@ impl TrainingRun {
             let rate = layer.learning_rate * rates.share(before + number as u64);
             let step = self
                 .work
-                .train_at(&columns.batch(), Some(&self.study.pool), rate)
+                .train_at(&columns.batch(), Some(self.study.pool()), rate)
                 .map_err(|why| unlearnable(epoch, why))?;
             losses.clear();
             losses.extend(self.work.last_losses());

@@ -96,18 +96,19 @@ pub fn evaluate(
     let patterns = Gallery::new(embeddings, layer.settings().action_size);
     let vectors = Vectors::new(&data, layer.settings());
     let timesteps = settings.timesteps;
-    let pool = Pool::shared()?;
+    let pool = Some(Pool::shared()?);
     let study = Study { experience, data, vectors, pool, timesteps, emphasis: 0.0 };
     let mut tally = Tally::new(&study, &names, scope.keep_predictions);
     let mut columns = Columns::default();
     let mut cosines = Vec::new();
     for samples in steps.chunks(GLANCE.min(patterns.rows_at_a_time())) {
+        study.experience.check_open()?;
         poll()?;
         study.fill(layer.settings(), samples, &mut columns)?;
-        let mut predicted = layer.predict_many_on(&columns.questions(), Some(&study.pool))?;
+        let mut predicted = layer.predict_many_on(&columns.questions(), Some(study.pool()))?;
         tally.similarities(samples, &predicted, &columns);
         tally.confidences(layer, &predicted);
-        patterns.cosines(&study.pool, &mut predicted, &mut cosines);
+        patterns.cosines(study.pool(), &mut predicted, &mut cosines);
         tally.choices(samples, &cosines, patterns.len());
     }
     Ok(tally.finish(&steps))

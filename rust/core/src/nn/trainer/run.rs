@@ -1,6 +1,6 @@
 //! A run from its start, or its resumption, to its report.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::baseline;
 use super::checkpoint::{Checkpoint, Folder};
@@ -20,7 +20,7 @@ use crate::pool::Pool;
 /// The layer is trained on a copy. At the end of each epoch the caller's layer is given that epoch's weights, so other
 /// threads always see a finished epoch, and an error or an interruption leaves the last one.
 pub struct TrainingRun {
-    layer: Arc<Mutex<DecisionLayer>>,
+    layer: Arc<RwLock<DecisionLayer>>,
     pub(super) work: DecisionLayer,
     best: Option<DecisionLayer>,
     pub(super) study: Study,
@@ -49,13 +49,13 @@ impl TrainingRun {
     /// [`Error::Invalid`] where settings, layer or data are not those of the run that is resumed.
     pub fn start(
         experience: Arc<dyn Experience + Send + Sync>,
-        layer: Arc<Mutex<DecisionLayer>>,
+        layer: Arc<RwLock<DecisionLayer>>,
         settings: TrainerSettings,
         filter: &Filter,
         resume: bool,
     ) -> Result<Self> {
         let settings = settings.checked()?;
-        let mut work = layer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut work = layer.read().unwrap_or_else(PoisonError::into_inner).clone();
         check_fit(&*experience, &work)?;
         let data = Data::load(&*experience, filter, &settings, work.settings().return_scale)?;
         if data.selected() < settings.min_trajectories.max(1) {
@@ -91,8 +91,7 @@ impl TrainingRun {
         }
         let (timesteps, emphasis) = (settings.timesteps, settings.emphasis);
         work.set_timesteps(timesteps);
-        let pool = Pool::shared()?;
-        let study = Study { experience, data, vectors, pool, timesteps, emphasis };
+        let study = Study { experience, data, vectors, pool: None, timesteps, emphasis };
         let mut run = Self {
             layer,
             work,
@@ -129,7 +128,7 @@ impl TrainingRun {
                 "others: rows were added, changed or deleted, or the filter is another one",
             ));
         }
-        let given = self.layer.lock().unwrap_or_else(PoisonError::into_inner).settings().clone();
+        let given = self.layer.read().unwrap_or_else(PoisonError::into_inner).settings().clone();
         let mut kept = layer.settings().clone();
         kept.return_range = given.return_range.and(kept.return_range); // None stands for the run's choice
         if given != kept {
@@ -165,8 +164,9 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// What `poll` returns, [`Error::Training`] where a loss is not finite, or what the store or a checkpoint's file
-    /// cannot do. Each ends the run and leaves the last finished epoch's weights in the layer.
+    /// What `poll` returns, [`Error::Closed`] where the store was closed, [`Error::Training`] where a loss is not finite,
+    /// or what the store or a checkpoint's file cannot do. Each ends the run and leaves the last finished epoch's
+    /// weights in the layer.
     pub fn next_epoch(
         &mut self,
         poll: &mut dyn FnMut() -> Result<()>,
@@ -175,7 +175,9 @@ impl TrainingRun {
         if self.course.is_over(&self.history) {
             return Ok(None);
         }
-        let outcome = self.train_epoch(poll).and_then(|metrics| self.keep_epoch(metrics));
+        let outcome = self
+            .working(poll, |run, poll| run.train_epoch(poll))
+            .and_then(|metrics| self.keep_epoch(metrics));
         self.failed = outcome.is_err();
         outcome.map(Some)
     }
@@ -212,10 +214,14 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// [`Error::Training`] where no epoch was finished or one failed; what `poll` returns, with the last epoch's
-    /// weights left in the layer.
+    /// [`Error::Training`] where no epoch was finished or one failed, [`Error::Closed`] where the store was closed; what
+    /// `poll` returns, with the last epoch's weights left in the layer.
     pub fn finish(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
         self.check_alive()?;
+        self.working(poll, |run, poll| run.conclude(poll))
+    }
+
+    fn conclude(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
         let (Some(best), Some(metrics)) = (&self.best, self.course.best(&self.history)) else {
             return Err(Error::Training("no epoch was finished".into()));
         };
@@ -245,8 +251,31 @@ impl TrainingRun {
         Ok(report)
     }
 
+    /// Works with the threads, which a paused run lets go, and as long as the store is open: where everything is in
+    /// memory, nothing else would notice that it was closed.
+    fn working<T>(
+        &mut self,
+        poll: &mut dyn FnMut() -> Result<()>,
+        work: impl FnOnce(&mut Self, &mut dyn FnMut() -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
+        let experience = Arc::clone(&self.study.experience);
+        experience.check_open()?;
+        let borrowed = self.study.pool.is_none();
+        if borrowed {
+            self.study.pool = Some(Pool::shared()?);
+        }
+        let outcome = work(self, &mut || {
+            experience.check_open()?;
+            poll()
+        });
+        if borrowed {
+            self.study.pool = None;
+        }
+        outcome
+    }
+
     fn publish(&self, layer: DecisionLayer) {
-        *self.layer.lock().unwrap_or_else(PoisonError::into_inner) = layer;
+        *self.layer.write().unwrap_or_else(PoisonError::into_inner) = layer;
     }
 
     fn check_alive(&self) -> Result<()> {

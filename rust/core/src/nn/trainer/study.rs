@@ -17,7 +17,8 @@ pub(super) struct Study {
     pub(super) experience: Arc<dyn Experience + Send + Sync>,
     pub(super) data: Data,
     pub(super) vectors: Vectors,
-    pub(super) pool: Arc<Pool>,
+    /// There while the run works: one that is paused keeps no threads.
+    pub(super) pool: Option<Arc<Pool>>,
     /// Whether the layer is told each step's position.
     pub(super) timesteps: bool,
     /// How much the steps of good episodes count.
@@ -25,6 +26,10 @@ pub(super) struct Study {
 }
 
 impl Study {
+    pub(super) fn pool(&self) -> &Pool {
+        self.pool.as_deref().expect("whoever works took the pool")
+    }
+
     /// Fills the columns for `samples`, each with its context.
     pub(super) fn fill(
         &self,
@@ -82,7 +87,7 @@ impl Study {
             self.weigh(samples, None, &mut columns);
             let claim: f64 = samples.iter().map(|step| self.claim(*step)).sum();
             let loss = layer
-                .loss_on(&columns.batch(), Some(&self.pool))
+                .loss_on(&columns.batch(), Some(self.pool()))
                 .map_err(|why| unlearnable(epoch, why))?;
             sum += loss * claim;
             claimed += claim;
@@ -109,7 +114,7 @@ impl Study {
         poll()?;
         let mut columns = Columns::default();
         self.fill(layer.settings(), &steps, &mut columns)?;
-        layer.calibrate_on(&columns.batch(), Some(&self.pool))
+        layer.calibrate_on(&columns.batch(), Some(self.pool()))
     }
 }
 

@@ -83,8 +83,8 @@ fn an_untrained_layer_takes_its_range_from_the_training_returns() {
     let given = layer(|s| s.return_range = Some((-1.0, 1.0)));
     assert_eq!(start(&memory, &given, &settings).unwrap().work.return_range(), (-1.0, 1.0));
     let trained = layer(|_| ());
-    let copy = trained.lock().unwrap().clone();
-    trained.lock().unwrap().set_weights(copy.weights()).unwrap();
+    let copy = trained.read().unwrap().clone();
+    trained.write().unwrap().set_weights(copy.weights()).unwrap();
     assert_eq!(start(&memory, &trained, &settings).unwrap().work.return_range(), (0.0, 1.0));
 }
 
@@ -104,17 +104,17 @@ fn fewer_matches_than_asked_for_are_refused_with_both_numbers() {
 #[test]
 fn a_layer_of_other_sizes_or_another_encoder_is_refused() {
     let mut memory = Memory::new(4, 5);
-    let narrow = Arc::new(Mutex::new(DecisionLayer::new(LayerSettings::new(5, ACTION)).unwrap()));
+    let narrow = Arc::new(RwLock::new(DecisionLayer::new(LayerSettings::new(5, ACTION)).unwrap()));
     let error = start(&memory, &narrow, &settings()).err().unwrap();
     assert!(matches!(error, Error::Dimension { expected: 6, got: 5, .. }), "{error}");
     memory.encoder = Some("ours".into());
     let other = layer(|_| ());
-    other.lock().unwrap().set_encoder(Some("theirs".into()));
+    other.write().unwrap().set_encoder(Some("theirs".into()));
     let error = start(&memory, &other, &settings()).err().unwrap();
     assert!(matches!(error, Error::EncoderMismatch { .. }), "{error}");
     let fresh = layer(|_| ());
     start(&memory, &fresh, &settings()).unwrap().next_epoch(&mut on).unwrap();
-    assert_eq!(fresh.lock().unwrap().encoder(), Some("ours"));
+    assert_eq!(fresh.read().unwrap().encoder(), Some("ours"));
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn batches_hold_the_contexts_of_whole_episodes_wherever_their_vectors_come_from(
     memory.columns.selected[3] = false; // its state still belongs to the context of those after it
     for context in [ContextKind::History, ContextKind::None] {
         let layer = layer(|s| (s.context, s.history_length) = (context, 4));
-        let layer = layer.lock().unwrap();
-        let mut run = start(&memory, &Arc::new(Mutex::new(layer.clone())), &settings()).unwrap();
+        let layer = layer.read().unwrap();
+        let mut run = start(&memory, &Arc::new(RwLock::new(layer.clone())), &settings()).unwrap();
         let samples: Vec<u32> = run.study.data.train.iter().rev().copied().collect();
         for budget in [0, 600, 1 << 20] {
             run.study.vectors.warm(budget, &memory, &mut on).unwrap();

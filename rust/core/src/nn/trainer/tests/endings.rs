@@ -53,7 +53,7 @@ fn an_interruption_leaves_the_last_finished_epoch() {
     };
     assert!(matches!(run.next_epoch(&mut third), Err(Error::Interrupted)));
     assert_eq!(weights(&layer), untouched);
-    assert!(!layer.lock().unwrap().trained(), "half an epoch is no training");
+    assert!(!layer.read().unwrap().trained(), "half an epoch is no training");
 
     let mut run = start(&memory, &layer, &settings()).unwrap();
     run.next_epoch(&mut on).unwrap();
@@ -66,6 +66,40 @@ fn an_interruption_leaves_the_last_finished_epoch() {
     assert_eq!(weights(&layer), after_one);
     assert!(matches!(run.next_epoch(&mut on), Err(Error::Training(_))), "the run is over");
     assert!(run.finish(&mut on).is_err());
+}
+
+/// Once everything is in memory, no reading fails: the run used to go on to its end.
+#[test]
+fn a_run_does_not_outlive_what_it_learns_from() {
+    let memory = Memory::new(20, 10);
+    let made = layer(|_| ());
+    let mut run = start(&memory, &made, &settings()).unwrap();
+    run.next_epoch(&mut on).unwrap();
+    let (after_one, mut calls) = (weights(&made), 0);
+    let mut close_at_third = || {
+        calls += 1;
+        memory.closed.store(calls >= 3, Ordering::Relaxed);
+        Ok(())
+    };
+    assert!(matches!(run.next_epoch(&mut close_at_third), Err(Error::Closed(_))));
+    assert_eq!(calls, 3, "the batch after it was closed was worked on");
+    assert_eq!(weights(&made), after_one);
+
+    let open = Memory::new(20, 10);
+    let mut run = start(&open, &made, &settings()).unwrap();
+    run.next_epoch(&mut on).unwrap();
+    open.closed.store(true, Ordering::Relaxed);
+    assert!(matches!(run.finish(&mut on), Err(Error::Closed(_))));
+}
+
+#[test]
+fn a_paused_run_holds_no_threads() {
+    let mut run = start(&Memory::new(20, 10), &layer(|_| ()), &settings()).unwrap();
+    assert!(run.study.pool.is_none());
+    run.next_epoch(&mut on).unwrap();
+    assert!(run.study.pool.is_none());
+    assert!(run.next_epoch(&mut || Err(Error::Interrupted)).is_err());
+    assert!(run.study.pool.is_none());
 }
 
 #[test]

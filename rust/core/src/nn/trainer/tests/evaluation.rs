@@ -7,7 +7,7 @@ fn trained() -> (Memory, DecisionLayer, Report) {
     let layer = layer(|_| ());
     let settings = TrainerSettings { epochs: 25, ..settings() };
     let report = run_to_end(start(&memory, &layer, &settings).unwrap());
-    let layer = layer.lock().unwrap().clone();
+    let layer = layer.read().unwrap().clone();
     (memory, layer, report)
 }
 

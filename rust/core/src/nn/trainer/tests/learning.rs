@@ -18,7 +18,7 @@ fn a_run_learns_what_its_data_knows_and_beats_its_nearest_neighbour() {
     assert_eq!((baseline.validation_size, baseline.training_size), (240, 960));
     assert!((0.6..0.999).contains(&baseline.neighbor_similarity), "{baseline:?}");
     assert!(baseline.layer_similarity > baseline.neighbor_similarity, "{baseline:?}");
-    assert!(layer.lock().unwrap().trained());
+    assert!(layer.read().unwrap().trained());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn any_number_of_threads_makes_the_same_bits() {
     let train = |threads| {
         let layer = layer(|s| s.context = ContextKind::History);
         let mut run = start(&memory, &layer, &settings()).unwrap();
-        run.study.pool = Arc::new(Pool::new(threads).unwrap());
+        run.study.pool = Some(Arc::new(Pool::new(threads).unwrap()));
         let report = run_to_end(run);
         (weights(&layer), report.best.val_loss)
     };
@@ -118,7 +118,7 @@ fn a_layer_that_learned_with_contexts_also_answers_without() {
     let layer = layer(|s| s.context = ContextKind::History);
     let settings = TrainerSettings { epochs: 15, ..settings() };
     run_to_end(start(&memory, &layer, &settings).unwrap());
-    let layer = layer.lock().unwrap();
+    let layer = layer.read().unwrap();
     let n = 200;
     let questions = crate::nn::Questions {
         states: &memory.states[..n * STATE],

@@ -6,7 +6,8 @@ mod evaluation;
 mod learning;
 mod resuming;
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 use super::data::{Data, validating};
 use super::vectors::Columns;
@@ -31,6 +32,8 @@ struct Memory {
     states: Vec<f32>,
     actions: Vec<f32>,
     encoder: Option<String>,
+    /// Shared with the clone that a run has.
+    closed: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -72,6 +75,13 @@ impl Memory {
 }
 
 impl Experience for Memory {
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed("the memory is closed".into()));
+        }
+        Ok(())
+    }
+
     fn state_size(&self) -> usize {
         STATE
     }
@@ -148,11 +158,11 @@ impl Experience for Memory {
     }
 }
 
-fn layer(change: impl FnOnce(&mut LayerSettings)) -> Arc<Mutex<DecisionLayer>> {
+fn layer(change: impl FnOnce(&mut LayerSettings)) -> Arc<RwLock<DecisionLayer>> {
     let mut settings =
         LayerSettings { hidden_size: 32, learning_rate: 5e-3, ..LayerSettings::new(STATE, ACTION) };
     change(&mut settings);
-    Arc::new(Mutex::new(DecisionLayer::new(settings).unwrap()))
+    Arc::new(RwLock::new(DecisionLayer::new(settings).unwrap()))
 }
 
 fn settings() -> TrainerSettings {
@@ -166,7 +176,7 @@ fn settings() -> TrainerSettings {
 
 fn start(
     memory: &Memory,
-    layer: &Arc<Mutex<DecisionLayer>>,
+    layer: &Arc<RwLock<DecisionLayer>>,
     settings: &TrainerSettings,
 ) -> Result<TrainingRun> {
     let experience = Arc::new(memory.clone());
@@ -185,7 +195,7 @@ fn run_to_end(mut run: TrainingRun) -> Report {
     run.finish(&mut on).unwrap()
 }
 
-fn weights(layer: &Mutex<DecisionLayer>) -> Vec<Vec<u32>> {
-    let layer = layer.lock().unwrap();
+fn weights(layer: &RwLock<DecisionLayer>) -> Vec<Vec<u32>> {
+    let layer = layer.read().unwrap();
     layer.weights().iter().map(|part| part.iter().map(|x| x.to_bits()).collect()).collect()
 }

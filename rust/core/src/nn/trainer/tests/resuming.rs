@@ -7,7 +7,7 @@ use crate::nn::ContextKind;
 
 fn resume(
     memory: &Memory,
-    layer: &Arc<Mutex<DecisionLayer>>,
+    layer: &Arc<RwLock<DecisionLayer>>,
     settings: &TrainerSettings,
 ) -> Result<TrainingRun> {
     let experience = Arc::new(memory.clone());
@@ -27,7 +27,7 @@ fn all_at_once(path: &Path) -> TrainerSettings {
     }
 }
 
-fn with_context() -> Arc<Mutex<DecisionLayer>> {
+fn with_context() -> Arc<RwLock<DecisionLayer>> {
     layer(|s| (s.context, s.learning_rate) = (ContextKind::History, 0.05))
 }
 
@@ -129,7 +129,7 @@ fn the_folder_holds_what_the_settings_ask_for() {
     names.sort();
     assert_eq!(names, ["best.weights", "epoch-0002.ckpt", "epoch-0004.ckpt", "last.ckpt"]);
     let best = DecisionLayer::load(&home.path().join("best.weights")).unwrap();
-    assert_eq!(weights(&Mutex::new(best)), weights(&layer));
+    assert_eq!(weights(&RwLock::new(best)), weights(&layer));
 }
 
 #[test]
