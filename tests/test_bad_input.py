@@ -353,3 +353,15 @@ def test_a_tail_that_is_no_number_is_refused(target, tail):
     target.insert(step())
     with refused("tail"):
         target.compute_returns("e0", tail=tail)
+
+
+@pytest.mark.parametrize("k", [2**28 + 1, 2**40, 2**63, 10**30])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_more_answers_than_memory_are_refused_before_they_are_asked_for(target, queries, k):
+    with refused("k"):
+        target.search_ids(states(queries), k=k)
+    with refused("k"):
+        target.search_ids(states(1)[0], k=k)
+    assert len(target.search(states(1)[0], k=k, threshold=None)) == len(target), (
+        "a list is as long as what is found"
+    )

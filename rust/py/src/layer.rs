@@ -26,6 +26,16 @@ const UNPOISONED: &str = "no holder of the layer panics";
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct Layer {
     core: Arc<RwLock<DecisionLayer>>,
+    sizes: Sizes,
+}
+
+/// What a layer is for its whole life, known without its lock: a trainer puts only layers of these sizes there.
+#[derive(Clone, Copy)]
+struct Sizes {
+    state: usize,
+    action: usize,
+    hidden: usize,
+    input: usize,
 }
 
 /// Questions that own their numbers.
@@ -135,7 +145,7 @@ impl Layer {
         contexts: Option<&Matrix<'py>>,
         timesteps: Option<&Vector<'py, i64>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let asked = self.asked(py, states, returns, contexts, timesteps)?;
+        let asked = self.asked(states, returns, contexts, timesteps)?;
         let actions = py.detach(|| self.read(|layer| layer.predict_many(&asked.questions())))?;
         self.rows(py, actions)
     }
@@ -172,10 +182,9 @@ impl Layer {
         contexts: Option<&Matrix<'py>>,
         timesteps: Option<&Vector<'py, i64>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let asked = self.asked(py, states, returns, contexts, timesteps)?;
+        let asked = self.asked(states, returns, contexts, timesteps)?;
         let inputs = py.detach(|| self.read(|layer| layer.inputs(&asked.questions())))?;
-        let width = self.read(|layer| layer.settings().input_size());
-        shaped(py, inputs, width)
+        shaped(py, inputs, self.sizes.input)
     }
 
     #[pyo3(signature = (states, actions, returns, contexts, timesteps))]
@@ -188,8 +197,8 @@ impl Layer {
         contexts: Option<&Matrix<'_>>,
         timesteps: Option<&Vector<'_, i64>>,
     ) -> Result<()> {
-        let asked = self.asked(py, states, returns, contexts, timesteps)?;
-        let actions = self.actions(py, actions)?;
+        let asked = self.asked(states, returns, contexts, timesteps)?;
+        let actions = self.actions(actions)?;
         Ok(py.detach(|| {
             self.write(|layer| {
                 layer.calibrate(&Batch {
@@ -230,8 +239,8 @@ impl Layer {
         timesteps: Option<&Vector<'_, i64>>,
         weights: Option<&Vector<'_>>,
     ) -> Result<(f64, f64, f64, u64)> {
-        let asked = self.asked(py, states, returns, contexts, timesteps)?;
-        let actions = self.actions(py, actions)?;
+        let asked = self.asked(states, returns, contexts, timesteps)?;
+        let actions = self.actions(actions)?;
         let weights = weights.map(vector).transpose()?;
         let metrics = py.detach(|| {
             let batch = Batch {
@@ -254,16 +263,12 @@ impl Layer {
         Bound<'py, PyArray2<f32>>,
         Bound<'py, PyArray1<f32>>,
     )> {
-        let ([w1, b1, w2, b2], hidden, actions) = py.detach(|| {
-            self.read(|layer| {
-                let settings = layer.settings();
-                (layer.weights().map(<[f32]>::to_vec), settings.hidden_size, settings.action_size)
-            })
-        });
+        let [w1, b1, w2, b2] =
+            py.detach(|| self.read(|layer| layer.weights().map(<[f32]>::to_vec)));
         Ok((
-            shaped(py, w1, hidden)?,
+            shaped(py, w1, self.sizes.hidden)?,
             PyArray1::from_vec(py, b1),
-            shaped(py, w2, actions)?,
+            shaped(py, w2, self.sizes.action)?,
             PyArray1::from_vec(py, b2),
         ))
     }
@@ -276,10 +281,9 @@ impl Layer {
         w2: &Matrix<'_>,
         b2: &Vector<'_>,
     ) -> Result<()> {
-        let (hidden, actions) = self.read(|l| (l.settings().hidden_size, l.settings().action_size));
         let ((w1, w1_width), (w2, w2_width)) = (matrix(w1)?, matrix(w2)?);
-        width("W1", w1_width, hidden)?;
-        width("W2", w2_width, actions)?;
+        width("W1", w1_width, self.sizes.hidden)?;
+        width("W2", w2_width, self.sizes.action)?;
         let (b1, b2) = (vector(b1)?, vector(b2)?);
         Ok(py.detach(|| self.write(|layer| layer.set_weights([&w1, &b1, &w2, &b2])))?)
     }
@@ -290,11 +294,10 @@ impl Layer {
         states: &Matrix<'py>,
         actions: &Matrix<'py>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let states = self.states(py, "states", states)?;
-        let actions = self.actions(py, actions)?;
+        let states = self.states("states", states)?;
+        let actions = self.actions(actions)?;
         let contexts = py.detach(|| self.read(|layer| layer.context_of(&states, &actions)))?;
-        let state_size = self.read(|layer| layer.settings().state_size);
-        shaped(py, contexts, state_size)
+        shaped(py, contexts, self.sizes.state)
     }
 
     fn save(&self, py: Python<'_>, path: &str) -> Result<()> {
@@ -334,43 +337,46 @@ impl Layer {
 
     fn asked(
         &self,
-        py: Python<'_>,
         states: &Matrix<'_>,
         returns: &Vector<'_, f64>,
         contexts: Option<&Matrix<'_>>,
         timesteps: Option<&Vector<'_, i64>>,
     ) -> Result<Asked> {
         Ok(Asked {
-            states: self.states(py, "states", states)?,
+            states: self.states("states", states)?,
             returns: vector(returns)?,
-            contexts: contexts.map(|contexts| self.states(py, "contexts", contexts)).transpose()?,
+            contexts: contexts.map(|contexts| self.states("contexts", contexts)).transpose()?,
             timesteps: timesteps.map(vector).transpose()?,
         })
     }
 
-    fn states(&self, py: Python<'_>, name: &str, states: &Matrix<'_>) -> Result<Vec<f32>> {
-        let expected = py.detach(|| self.read(|layer| layer.settings().state_size));
+    fn states(&self, name: &str, states: &Matrix<'_>) -> Result<Vec<f32>> {
         let (numbers, got) = matrix(states)?;
-        width(name, got, expected)?;
+        width(name, got, self.sizes.state)?;
         Ok(numbers)
     }
 
-    fn actions(&self, py: Python<'_>, actions: &Matrix<'_>) -> Result<Vec<f32>> {
-        let expected = py.detach(|| self.read(|layer| layer.settings().action_size));
+    fn actions(&self, actions: &Matrix<'_>) -> Result<Vec<f32>> {
         let (numbers, got) = matrix(actions)?;
-        width("actions", got, expected)?;
+        width("actions", got, self.sizes.action)?;
         Ok(numbers)
     }
 
     fn rows<'py>(&self, py: Python<'py>, actions: Vec<f32>) -> Result<Bound<'py, PyArray2<f32>>> {
-        let action_size = py.detach(|| self.read(|layer| layer.settings().action_size));
-        shaped(py, actions, action_size)
+        shaped(py, actions, self.sizes.action)
     }
 }
 
 impl From<DecisionLayer> for Layer {
     fn from(layer: DecisionLayer) -> Self {
-        Self { core: Arc::new(RwLock::new(layer)) }
+        let settings = layer.settings();
+        let sizes = Sizes {
+            state: settings.state_size,
+            action: settings.action_size,
+            hidden: settings.hidden_size,
+            input: settings.input_size(),
+        };
+        Self { core: Arc::new(RwLock::new(layer)), sizes }
     }
 }
 

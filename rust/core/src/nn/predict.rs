@@ -185,17 +185,14 @@ impl DecisionLayer {
         let [w1, b1, w2, b2] = self.shape.split(&self.params);
         let size = self.settings.state_size * self.shape.hidden;
         hidden.clear();
-        self.desk.with_code(desired_return, |code| match code {
-            Some(sums) => hidden.extend_from_slice(sums),
-            code => {
-                hidden.extend_from_slice(b1);
-                block.resize(state.len(), 0.0);
-                self.encoder.encode_return(desired_return, self.return_range(), block);
-                not_zero(block, terms);
-                self.gemm.combine(terms, &w1[size..2 * size], hidden);
-                *code = Some(hidden.clone());
-            }
-        });
+        if !self.desk.recall(desired_return, hidden) {
+            hidden.extend_from_slice(b1);
+            block.resize(state.len(), 0.0);
+            self.encoder.encode_return(desired_return, self.return_range(), block);
+            not_zero(block, terms);
+            self.gemm.combine(terms, &w1[size..2 * size], hidden);
+            self.desk.keep(desired_return, hidden);
+        }
         not_zero(state, terms);
         self.gemm.combine(terms, &w1[..size], hidden);
         if context.is_some() || timestep.is_some() {
@@ -229,19 +226,28 @@ impl Desk {
         self.drafts.lock().expect(UNPOISONED).push(draft);
     }
 
-    /// Shows `work` what is kept for a desired return; what it puts there is kept.
-    fn with_code(&self, desired_return: f64, work: impl FnOnce(&mut Option<Vec<f32>>)) {
+    /// Appends what is kept for a desired return to `hidden`, and says whether there was anything.
+    fn recall(&self, desired_return: f64, hidden: &mut Vec<f32>) -> bool {
         let bits = desired_return.to_bits();
         let mut codes = self.codes.lock().expect(UNPOISONED);
-        let mut kept = None;
-        if let Some(at) = codes.iter().position(|(known, _)| *known == bits) {
-            kept = Some(codes.remove(at).1); // and to the end, as the newest
+        let Some(at) = codes.iter().position(|(known, _)| *known == bits) else { return false };
+        codes[at..].rotate_left(1); // to the end, as the newest
+        hidden.extend_from_slice(&codes[codes.len() - 1].1);
+        true
+    }
+
+    /// Keeps the sums of a desired return in the place of the oldest. They were computed without the lock: two threads
+    /// may both have, to the same bits.
+    fn keep(&self, desired_return: f64, sums: &[f32]) {
+        let bits = desired_return.to_bits();
+        let mut codes = self.codes.lock().expect(UNPOISONED);
+        if codes.iter().any(|(known, _)| *known == bits) {
+            return;
         }
-        work(&mut kept);
-        if codes.len() == KEPT_CODES {
-            codes.remove(0);
-        }
-        codes.extend(kept.map(|sums| (bits, sums)));
+        let mut memory = if codes.len() == KEPT_CODES { codes.remove(0).1 } else { Vec::new() };
+        memory.clear();
+        memory.extend_from_slice(sums);
+        codes.push((bits, memory));
     }
 }
 

@@ -1,0 +1,99 @@
+"""A layer that several threads use: answers do not wait for answers, and none sees half a step."""
+
+import threading
+
+import numpy as np
+
+import precedent
+from network import STATE, arrays, data, layer, same_bits, trained
+
+
+def in_thread(work):
+    """Starts `work` and gives the thread and the list that gets what it raised."""
+    failures = []
+
+    def run():
+        try:
+            work()
+        except BaseException as err:
+            failures.append(err)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, failures
+
+
+def test_a_prediction_does_not_wait_for_a_longer_one():
+    d = 256
+    made = precedent.DecisionLayer(d, 64, hidden_size=1024)
+    made.set_weights(made.get_weights())
+    many = np.random.default_rng(0).normal(size=(60_000, d)).astype(np.float32)
+    thread, failures = in_thread(lambda: made.predict_many(many, 0.5))
+    answered = 0
+    while thread.is_alive():
+        made.predict(many[0], 0.5)
+        answered += 1
+    thread.join()
+    assert failures == []
+    # Were they one after the other, only those would be there that came before the long one's turn: some hundred
+    # of tens of thousands.
+    assert answered > 3000
+
+
+def test_threads_that_ask_at_once_get_the_answers_that_each_gets_alone():
+    made = trained()
+    states, _, _ = data(n=200)
+    returns = np.linspace(0, 1, 40)  # more than are kept: some are computed meanwhile
+    alone = [[made.predict(state, r) for r in returns] for state in states[:5]]
+
+    def ask(part):
+        for _ in range(20):
+            for j in np.random.default_rng(part).permutation(len(returns)):
+                for i in range(5):
+                    np.testing.assert_array_equal(made.predict(states[i], returns[j]), alone[i][j])
+
+    for thread, failures in [in_thread(lambda part=part: ask(part)) for part in range(4)]:
+        thread.join()
+        assert failures == []
+
+
+def test_an_answer_is_of_the_weights_between_two_steps_never_of_half_a_step():
+    made, twin = layer(hidden_size=64), layer(hidden_size=64)
+    states, actions, returns = data(n=64)
+    between = set()
+    for _ in range(60):
+        twin.train(states, actions, returns)
+        between.add(twin.predict_many(states[:8], 0.5).tobytes())
+    made.train(states, actions, returns)
+    seen = set()
+
+    def learn():
+        for _ in range(59):
+            made.train(states, actions, returns)
+
+    thread, failures = in_thread(learn)
+    while thread.is_alive():
+        seen.add(made.predict_many(states[:8], 0.5).tobytes())
+    seen.add(made.predict_many(states[:8], 0.5).tobytes())
+    thread.join()
+    assert failures == []
+    assert seen <= between
+    assert same_bits(made.get_weights(), twin.get_weights())
+
+
+def test_threads_that_train_at_once_take_whole_steps():
+    made = layer()
+    states, actions, returns = data(n=STATE)
+
+    def learn():
+        for _ in range(200):
+            made.train(states, actions, returns)
+
+    for thread, failures in [in_thread(learn) for _ in range(4)]:
+        thread.join()
+        assert failures == []
+    twin = layer()
+    for _ in range(800):
+        twin.train(states, actions, returns)
+    for one, other in zip(arrays(made.get_weights()), arrays(twin.get_weights()), strict=True):
+        np.testing.assert_array_equal(one, other)
