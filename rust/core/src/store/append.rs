@@ -15,7 +15,7 @@ use crate::rows::Rows;
 const DOING: &str = "inserting trajectories";
 
 /// Rows that one statement takes.
-const GROUP: usize = 16;
+pub(super) const GROUP: usize = 16;
 
 /// A batch whose names were settled.
 pub(super) struct Batch<'a> {
@@ -38,7 +38,7 @@ const STATE: &str = "vector (id, state)";
 
 /// OR ROLLBACK: should a row fail, the transaction is undone as a whole, so SQLite need not prepare to undo the
 /// statement alone.
-fn insert_into(table: &str, columns: usize, rows: usize) -> String {
+pub(super) fn insert_into(table: &str, columns: usize, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(", "));
     let mut sql = format!("INSERT OR ROLLBACK INTO {table} VALUES {row}");
     for _ in 1..rows {

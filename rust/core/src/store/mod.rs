@@ -4,6 +4,7 @@
 //! writing, so it waits for them, and raises `stop`, so that it does not wait long. Below the gate come the connection
 //! (see `connections.rs`), then the mirror, then the book of patterns, then the cache; each is taken in that order.
 
+mod action;
 mod append;
 mod backup;
 mod book;
