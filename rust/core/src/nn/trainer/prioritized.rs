@@ -11,6 +11,9 @@ use crate::replay::{Draws, PrioritizedReplay, ReplaySettings};
 const ALPHA: f64 = 0.6;
 /// What is added to every loss, as a share of the unit.
 const EPS: f64 = 0.01;
+/// Over how many epochs' worth of samples the weights come to undo the priorities wholly. Not over the epochs that a run is
+/// to have: it may be given more later.
+const ANNEALED: u64 = 10;
 /// Samples whose actions make the unit, at most.
 const PROBES: usize = 512;
 
@@ -33,6 +36,7 @@ impl Prioritized {
         let settings = ReplaySettings {
             alpha: ALPHA,
             eps: EPS * unit,
+            beta_steps: Some(ANNEALED * members.len() as u64),
             seed,
             ..ReplaySettings::new(members.len())
         };

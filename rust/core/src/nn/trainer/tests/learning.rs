@@ -46,15 +46,18 @@ fn the_baseline_is_what_a_search_through_all_pairs_finds() {
 #[test]
 fn any_number_of_threads_makes_the_same_bits() {
     let memory = Memory::new(12, 10);
-    let train = |threads| {
+    let train = |replay, threads| {
         let layer = layer(|s| s.context = ContextKind::History);
-        let mut run = start(&memory, &layer, &settings()).unwrap();
+        let settings = TrainerSettings { replay, emphasis: 2.0, ..settings() };
+        let mut run = start(&memory, &layer, &settings).unwrap();
         run.study.pool = Some(Arc::new(Pool::new(threads).unwrap()));
         let report = run_to_end(run);
         (weights(&layer), report.best.val_loss)
     };
-    let one = train(1);
-    assert!(one == train(2) && one == train(3));
+    for replay in Replay::ALL {
+        let one = train(*replay, 1);
+        assert!(one == train(*replay, 2) && one == train(*replay, 3), "{replay:?}");
+    }
 }
 
 #[test]
@@ -82,7 +85,11 @@ fn seeds_and_replays_lead_to_other_weights() {
     assert_eq!(base, train(&settings()));
     assert_ne!(base, train(&TrainerSettings { seed: 1, ..settings() }));
     assert_ne!(base, train(&TrainerSettings { replay: Replay::Diverse, ..settings() }));
+    assert_ne!(base, train(&TrainerSettings { replay: Replay::Prioritized, ..settings() }));
     assert_ne!(base, train(&TrainerSettings { timesteps: true, ..settings() }));
+    assert_ne!(base, train(&TrainerSettings { emphasis: 1.0, ..settings() }));
+    assert_ne!(base, train(&TrainerSettings { warmup_steps: 3, ..settings() }));
+    assert_ne!(base, train(&TrainerSettings { schedule: Schedule::Cosine, ..settings() }));
 }
 
 #[test]

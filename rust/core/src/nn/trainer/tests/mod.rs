@@ -4,6 +4,7 @@ mod data;
 mod endings;
 mod evaluation;
 mod learning;
+mod replay;
 mod resuming;
 
 use std::sync::atomic::{AtomicBool, Ordering};

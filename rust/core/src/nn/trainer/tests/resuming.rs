@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::prioritized::Prioritized;
 use super::*;
 use crate::nn::ContextKind;
 
@@ -38,13 +39,34 @@ fn losses(report: &Report) -> Vec<(u64, f64, Option<f64>, f64)> {
 
 #[test]
 fn a_run_that_is_resumed_after_each_epoch_ends_in_the_same_bits() {
+    for replay in Replay::ALL {
+        for curriculum in [true, false] {
+            resumes_to_the_same_bits(|settings| {
+                settings.replay = *replay;
+                settings.curriculum = settings.curriculum.filter(|_| curriculum);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_its_schedule_and_its_emphasis() {
+    resumes_to_the_same_bits(|settings| {
+        (settings.schedule, settings.warmup_steps) = (Schedule::Cosine, 9); // more than an epoch
+        (settings.emphasis, settings.replay) = (3.0, Replay::Prioritized);
+    });
+}
+
+fn resumes_to_the_same_bits(change: impl Fn(&mut TrainerSettings)) {
     let memory = Memory::new(20, 10);
     let home = tempfile::tempdir().unwrap();
     let whole = with_context();
-    let settings = all_at_once(&home.path().join("whole"));
+    let mut settings = all_at_once(&home.path().join("whole"));
+    change(&mut settings);
     let expected = run_to_end(start(&memory, &whole, &settings).unwrap());
+    assert!(expected.epochs.len() > 3, "too short a run to prove anything");
 
-    let settings = all_at_once(&home.path().join("pieces"));
+    settings.save_path = Some(home.path().join("pieces"));
     let first = with_context();
     start(&memory, &first, &settings).unwrap().next_epoch(&mut on).unwrap();
     let report = loop {
@@ -154,6 +176,9 @@ fn a_run_that_would_not_be_the_same_is_not_resumed() {
     let mut more = memory.clone();
     more.push(20, 10);
     assert!(refused(&more, with_context(), &settings).starts_with("resume"));
+    let mut richer = memory.clone();
+    richer.columns.total_rewards[0] += 1.0; // what an emphasis goes by
+    assert!(refused(&richer, with_context(), &settings).starts_with("resume"));
 
     let last = home.path().join("last.ckpt");
     let mut bytes = std::fs::read(&last).unwrap();
@@ -161,4 +186,20 @@ fn a_run_that_would_not_be_the_same_is_not_resumed() {
     std::fs::write(&last, bytes).unwrap();
     let error = resume(&memory, &with_context(), &settings).err().unwrap();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn priorities_of_other_data_are_not_believed() {
+    let memory = Memory::new(20, 10);
+    let settings = TrainerSettings { replay: Replay::Prioritized, ..settings() };
+    let mut run = start(&memory, &layer(|_| ()), &settings).unwrap();
+    run.next_epoch(&mut on).unwrap();
+    let bytes = run.prioritized.as_ref().unwrap().to_bytes();
+    let resumed = |memory: &Memory, bytes: &[u8]| {
+        let run = start(memory, &layer(|_| ()), &settings).unwrap();
+        Prioritized::resumed(&run.study, None, bytes).map(|_| ())
+    };
+    assert!(resumed(&memory, &bytes).is_ok());
+    assert!(matches!(resumed(&memory, &[]), Err(Error::Corrupt { .. })));
+    assert!(matches!(resumed(&Memory::new(21, 10), &bytes), Err(Error::Corrupt { .. })));
 }
