@@ -59,7 +59,7 @@ def test_the_best_weights_are_a_layer_like_any_other(world, tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("stopped", ["finished", "abandoned"])
-@pytest.mark.parametrize("replay", ["uniform", "diverse"])
+@pytest.mark.parametrize("replay", ["uniform", "prioritized", "diverse"])
 def test_resuming_ends_in_the_bits_of_an_uninterrupted_run(world, tmp_path, optimizer, stopped, replay):
     whole, first, second = (layer(optimizer=optimizer) for _ in range(3))
     options = {"replay": replay, "save_interval": 2}
@@ -176,6 +176,7 @@ def test_ctrl_c_leaves_the_last_finished_epoch_s_weights(pytestconfig):
 THREADS = """
     import hashlib, os, sys
     sys.path.insert(0, sys.argv[1])
+    replay = sys.argv[3]
     if sys.argv[2] == "one":
         os.sched_setaffinity(0, {next(iter(os.sched_getaffinity(0)))})
     import precedent
@@ -185,13 +186,16 @@ THREADS = """
     store = precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION)
     learnable(store)
     layer = precedent.DecisionLayer(STATE, ACTION, hidden_size=128)
-    precedent.OfflineTrainer(store, layer, epochs=3, batch_size=64, progress=False).train()
+    precedent.OfflineTrainer(
+        store, layer, epochs=3, batch_size=64, replay=replay, progress=False
+    ).train()
     weights = layer.get_weights()
     print(hashlib.sha256(b"".join(getattr(weights, name).tobytes() for name in NAMES)).hexdigest())
 """
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "sched_setaffinity"), reason="needs Linux to pin threads")
-def test_any_number_of_threads_gives_the_same_bits(pytestconfig):
+@pytest.mark.parametrize("replay", ["uniform", "prioritized"])
+def test_any_number_of_threads_gives_the_same_bits(pytestconfig, replay):
     where = pytestconfig.rootpath / "tests"
-    assert run(THREADS, where, "one") == run(THREADS, where, "all")
+    assert run(THREADS, where, "one", replay) == run(THREADS, where, "all", replay)

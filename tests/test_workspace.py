@@ -235,8 +235,8 @@ def test_a_store_may_be_opened_on_a_workspace(workspace):
 
 
 def test_an_option_that_is_not_there_yet_is_refused(path):
-    rl = SIZES | {"trainer": {"replay": "prioritized"}}
-    with precedent.open(path, rl=rl) as workspace, refused("replay"):
+    rl = SIZES | {"trainer": {"ensemble": 2}}
+    with precedent.open(path, rl=rl) as workspace, refused("ensemble"):
         _ = workspace.trainer
 
 

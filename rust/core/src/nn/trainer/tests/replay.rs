@@ -5,7 +5,7 @@ use super::*;
 use crate::nn::{Batch, Questions};
 
 /// A layer whose weights no step moves, so that a sample's loss stays what it is.
-fn stuck() -> Arc<Mutex<DecisionLayer>> {
+fn stuck() -> Arc<RwLock<DecisionLayer>> {
     layer(|s| s.learning_rate = 1e-30)
 }
 
