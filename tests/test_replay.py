@@ -167,7 +167,9 @@ BAD = {
     "replace": [lambda r: r.sample(1, replace="yes")],
     "priorities": [lambda r, p=p: r.add(2, p) for p in ([1.0], [[1.0, 2.0]], 1.0, "ab", [True, False])],
     "priorities[1]": [lambda r, p=p: r.add(2, [1.0, p]) for p in (-1.0, NAN, INF)],
-    "indices": [lambda r, i=i: r.update_priorities(i, [1.0]) for i in (0, [0.0], ["a"], [True], [[0]], [2**63])],
+    "indices": [
+        lambda r, i=i: r.update_priorities(i, [1.0]) for i in (0, [0.0], ["a"], [True], [[0]], [2**63])
+    ],
     "indices[1]": [lambda r, i=i: r.update_priorities([0, i], [1.0, 1.0]) for i in (3, -1, 2**62)],
     "td_errors": [lambda r, e=e: r.update_priorities([0], e) for e in ([1.0, 2.0], [], ["a"], 1.0, None)],
     "td_errors[1]": [lambda r, e=e: r.update_priorities([0, 1], [1.0, e]) for e in (NAN, INF, -INF)],

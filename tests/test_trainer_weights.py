@@ -16,7 +16,7 @@ SGD = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": No
 
 @pytest.fixture
 def world(memory):
-    """Steps of episodes whose totals differ, some of them equal; returns states, actions, returns and quantiles."""
+    """Steps of episodes whose totals differ, some equal: states, actions, returns and quantiles."""
     rng = np.random.default_rng(4)
     states = rng.normal(size=(ROWS, STATE)).astype(np.float32)
     actions = rng.normal(size=(ROWS, ACTION)).astype(np.float32)
@@ -88,7 +88,8 @@ def test_emphasis_weighs_what_validates_too(memory, world, emphasis):
 def rates(schedule, warmup, total):
     """The shares of the learning rate, from their formula."""
     t = np.arange(total)
-    fall = (1 + np.cos(np.pi * (t - warmup) / (total - warmup))) / 2 if schedule == "cosine" else np.ones(total)
+    fall = (1 + np.cos(np.pi * (t - warmup) / (total - warmup))) / 2
+    fall = fall if schedule == "cosine" else np.ones(total)
     return np.where(t < warmup, (t + 1) / max(warmup, 1), fall)
 
 
@@ -160,14 +161,16 @@ def resumed_after(world_store, folder, options, epochs):
     ],
     ids=str,
 )
-def test_a_resumed_run_goes_on_with_its_schedule(memory, world, tmp_path, options):
+@pytest.mark.usefixtures("world")
+def test_a_resumed_run_goes_on_with_its_schedule(memory, tmp_path, options):
     options = {"epochs": 6, "early_stopping_patience": 99} | options
     straight = layer(learning_rate=0.02)
     trainer(memory, straight, **options).train()
     assert same_bits(resumed_after(memory, tmp_path, options, 3).get_weights(), straight.get_weights())
 
 
-def test_a_cosine_cannot_be_made_longer_on_the_way(memory, world, tmp_path):
+@pytest.mark.usefixtures("world")
+def test_a_cosine_cannot_be_made_longer_on_the_way(memory, tmp_path):
     options = {"schedule": "cosine", "save_path": tmp_path}
     trainer(memory, epochs=2, **options).train()
     with pytest.raises(precedent.ValidationError, match=r"epochs: expected 2, .*got 4"):

@@ -46,15 +46,16 @@ class Batch(Record):
 class PrioritizedReplay:
     """Priorities of items that the caller keeps, and draws by them (Schaul et al. 2016).
 
-    Item i is drawn with probability P(i) proportional to (|td_i| + eps)^alpha. Its weight is (N P(i))^-beta over the
-    greatest of the batch, where N is the number of items. Sums are kept in float64 and never drift. Draws are a function
-    of the seed and of how many items were drawn before. Threads may share a replay.
+    Item i is drawn with probability P(i) proportional to (|td_i| + eps)^alpha. Its weight is (N P(i))^-beta
+    over the greatest of the batch, where N is the number of items. Sums are kept in float64 and never drift.
+    Draws are a function of the seed and of how many items were drawn before. Threads may share a replay.
 
     Args:
         capacity: Items at most; one more overwrites the oldest.
         alpha: How much priorities matter, in [0, 1]: 0 = all items alike.
         eps: Added to every |td|, so that nothing starves. Above 0.
-        beta_steps: Over how many drawn items beta goes from 0.4 to 1, where `sample` is given none; None = it stays.
+        beta_steps: Over how many drawn items beta goes from 0.4 to 1, where `sample` is given none; None = it
+            stays.
         seed: Keys the draws.
 
     Raises:
@@ -118,12 +119,12 @@ class PrioritizedReplay:
 
         Args:
             n: How many. Beyond the capacity places repeat, and the last item of a place counts.
-            priorities: The magnitudes of their TD errors, `[n]`; None = the greatest there has been so far, 1 at
-                first, so that new items are seen soon.
+            priorities: The magnitudes of their TD errors, `[n]`; None = the greatest there has been so far, 1
+                at first, so that new items are seen soon.
 
         Raises:
-            ValidationError: `n` is below 1, lengths differ, or a priority is negative or not finite. Nothing was
-                added.
+            ValidationError: `n` is below 1, lengths differ, or a priority is negative or not finite. Nothing
+                was added.
         """
         given = None if priorities is None else _doubles("priorities", priorities)
         return self.core.add(checks.integer("n", n, low=1), given)
@@ -133,15 +134,15 @@ class PrioritizedReplay:
 
         Args:
             n: How many.
-            beta: How much the weights make up for the probabilities, in [0, 1]; None = 0.4, or on its way to 1
-                over `beta_steps`.
-            replace: True: one item from each of `n` equal shares of the sum, so that an item may come repeatedly.
-                False: one after the other from those that are left (the law of the `n` smallest keys
-                -ln(u) / (|td| + eps)^alpha).
+            beta: How much the weights make up for the probabilities, in [0, 1]; None = 0.4, or on its way to
+                1 over `beta_steps`.
+            replace: True: one item from each of `n` equal shares of the sum, so that an item may come
+                repeatedly. False: one after the other from those that are left (the law of the `n` smallest
+                keys -ln(u) / (|td| + eps)^alpha).
 
         Raises:
-            ValidationError: The replay is empty, `n` is below 1 or, without replacement, beyond its length, or
-                `beta` is outside [0, 1].
+            ValidationError: The replay is empty, `n` is below 1 or, without replacement, beyond its length,
+                or `beta` is outside [0, 1].
         """
         n = checks.integer("n", n, low=1)
         if beta is not None:
@@ -157,7 +158,8 @@ class PrioritizedReplay:
             td_errors: `[n]`; the sign does not matter.
 
         Raises:
-            ValidationError: Lengths differ, a place holds no item, or an error is not finite. Nothing was changed.
+            ValidationError: Lengths differ, a place holds no item, or an error is not finite. Nothing was
+                changed.
         """
         self.core.update(_integers("indices", indices), _doubles("td_errors", td_errors))
 

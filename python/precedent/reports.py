@@ -30,11 +30,11 @@ class EpochMetrics(Record):
 
     Attributes:
         epoch: From 1.
-        train_loss: Mean over the training samples, each before the step that learned from it. Under prioritized
-            replay what was drawn more often counts less, so that it stays a mean over samples; an emphasis
-            weights it.
-        val_loss: Mean over the steps of the validation episodes, after the epoch, weighted by an emphasis too; None
-            without any.
+        train_loss: Mean over the training samples, each before the step that learned from it. Under
+            prioritized replay what was drawn more often counts less, so that it stays a mean over samples; an
+            emphasis weights it.
+        val_loss: Mean over the steps of the validation episodes, after the epoch, weighted by an emphasis
+            too; None without any.
         gradient_norm: Mean over the batches, before clipping.
         duration: In seconds.
     """

@@ -53,12 +53,12 @@ class OfflineTrainer:
             importance weights (the sampler of `precedent.replay`). `"diverse"`: rare patterns more often.
         diversity_weight: Of `diverse`, in [0, 1]: 0 = uniform, 1 = all patterns equally.
         emphasis: How much the steps of good episodes count, in [0, 500]: each sample, of training and of
-            validation, is weighted by exp(emphasis (q - 1)), q the quantile of its episode's total reward. 0 = all
-            alike; 10 is a good value for mixed data.
+            validation, is weighted by exp(emphasis (q - 1)), q the quantile of its episode's total reward.
+            0 = all alike; 10 is a good value for mixed data.
         convergence_threshold: Stop once an epoch's train loss is below it.
-        schedule: What becomes of the layer's learning rate: `"constant"`, or `"cosine"`: at step t = 0, 1, ... of the
-            run's T, after W steps of warm-up, (1 + cos(pi (t - W) / (T - W))) / 2 of it. T counts all `epochs`, so
-            a run with a cosine is only resumed with as many.
+        schedule: What becomes of the layer's learning rate: `"constant"`, or `"cosine"`: at step t = 0, 1, ...
+            of the run's T, after W steps of warm-up, (1 + cos(pi (t - W) / (T - W))) / 2 of it. T counts all
+            `epochs`, so a run with a cosine is only resumed with as many.
         warmup_steps: W: over so many optimizer steps the rate rises, (t + 1) / W of it at step t. 0 = none.
         timesteps: Tell the layer each step's position in its episode.
         ensemble: Only 1 is there yet.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from figures import decide, growth, memory
+from figures import decide, growth, memory, rare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,4 +17,5 @@ FIGURES: dict[str, Callable[[Path], Table]] = {
     "decision": decide.decisions,
     "memory": memory.open_store,
     "growth": growth.growth,
+    "rare samples": rare.rare,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from works import cache, insert, maintain, predict, search, train
+from works import cache, insert, maintain, predict, replay, search, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ WORKS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = {
     **insert.WORKS,
     **predict.WORKS,
     **train.WORKS,
+    **replay.WORKS,
     **maintain.WORKS,
     **cache.WORKS,
 }

@@ -26,8 +26,15 @@ type Drawn<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f32>>, Bound<'
 impl Replay {
     #[new]
     #[pyo3(signature = (capacity, alpha, eps, beta_steps, seed))]
-    fn new(capacity: usize, alpha: f64, eps: f64, beta_steps: Option<u64>, seed: u64) -> Result<Self> {
-        Ok(PrioritizedReplay::new(ReplaySettings { capacity, alpha, eps, beta_steps, seed })?.into())
+    fn new(
+        capacity: usize,
+        alpha: f64,
+        eps: f64,
+        beta_steps: Option<u64>,
+        seed: u64,
+    ) -> Result<Self> {
+        Ok(PrioritizedReplay::new(ReplaySettings { capacity, alpha, eps, beta_steps, seed })?
+            .into())
     }
 
     /// Capacity, alpha, eps, `beta_steps` and seed.
@@ -61,7 +68,13 @@ impl Replay {
     }
 
     #[pyo3(signature = (n, beta, replace))]
-    fn sample<'py>(&self, py: Python<'py>, n: usize, beta: Option<f64>, replace: bool) -> Result<Drawn<'py>> {
+    fn sample<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+        beta: Option<f64>,
+        replace: bool,
+    ) -> Result<Drawn<'py>> {
         let mut draws = Draws::default();
         py.detach(|| self.write(|replay| replay.sample(n, beta, replace, &mut draws)))?;
         let Draws { indices, weights, priorities, .. } = draws;
