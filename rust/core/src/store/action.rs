@@ -12,7 +12,7 @@ use super::append::{GROUP, insert_into};
 use super::encode;
 use super::open::Facts;
 use super::options::Storage;
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::rows::Rows;
 
 const DOING: &str = "inserting the actions of trajectories";
@@ -184,29 +184,32 @@ impl Actions<'_> {
         ids: &mut [i64],
     ) -> Result<()> {
         let Some(first) = groups.next() else { return Ok(()) };
-        let prepare = |table, columns| {
+        let prepare = |table, columns: &[_]| {
             connection.prepare_cached(&insert_into(table, columns, first.len())).during(DOING)
         };
-        let mut actions = prepare("action (pattern, hash, uses)", 3)?;
-        let mut vectors = prepare("action_vector (id, embedding)", 2)?;
+        let mut actions = prepare("action", &["pattern", "hash", "uses"])?;
+        let mut vectors = prepare("action_vector", &["embedding"])?;
         let mut bytes = Vec::new();
         for group in std::iter::once(first).chain(groups) {
-            for (&at, place) in group.iter().zip((1..).step_by(3)) {
-                let action = &distinct[at];
-                bind(&mut actions, place, action.pattern)?;
-                bind(&mut actions, place + 1, action.hash)?;
-                bind(&mut actions, place + 2, action.uses)?;
+            for ((&at, action), vector) in group.iter().zip((1..).step_by(3)).zip(1..) {
+                let Distinct { row, pattern, hash, uses } = distinct[at];
+                bind(&mut actions, action, pattern)?;
+                bind(&mut actions, action + 1, hash)?;
+                bind(&mut actions, action + 2, uses)?;
+                self.encode(row, &mut bytes);
+                bind(&mut vectors, vector, &bytes[..])?;
             }
             actions.raw_execute().during(DOING)?;
-            // Each row takes the number after the greatest there is, so the rows of a statement are neighbours.
-            let next = connection.last_insert_rowid() - group.len() as i64 + 1;
-            for ((&at, place), id) in group.iter().zip((1..).step_by(2)).zip(next..) {
-                ids[at] = id;
-                self.encode(distinct[at].row, &mut bytes);
-                bind(&mut vectors, place, id)?;
-                bind(&mut vectors, place + 1, &bytes[..])?;
-            }
+            let last = connection.last_insert_rowid();
             vectors.raw_execute().during(DOING)?;
+            if connection.last_insert_rowid() != last {
+                let what = "actions and their embeddings are not of one number".to_owned();
+                return Err(Error::Corrupt { what });
+            }
+            // Each row took the number after the greatest there was, so the rows of a statement are neighbours.
+            for (&at, id) in group.iter().rev().zip((1..=last).rev()) {
+                ids[at] = id;
+            }
         }
         Ok(())
     }

@@ -8,10 +8,9 @@ use super::options::Storage;
 use crate::error::{During, Error, Result};
 
 impl Storage {
-    /// Writes the stored form of `numbers` into `bytes`, which is emptied first.
+    /// Replaces what is in `bytes` by the stored form of `numbers`.
     pub(super) fn encode(self, numbers: &[f32], bytes: &mut Vec<u8>) {
-        bytes.clear();
-        bytes.resize(numbers.len() * self.width(), 0);
+        bytes.resize(numbers.len() * self.width(), 0); // all of it is written below
         match self {
             Self::F32 => {
                 for (four, number) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {

@@ -98,9 +98,8 @@ pub(super) fn succeeded(said: Option<bool>, reward: f64) -> bool {
 fn count_episodes(connection: &Connection, rows: &Rows) -> Result<Vec<i64>> {
     let prepare = |sql| connection.prepare_cached(sql).during(DOING);
     let mut find = prepare("SELECT id, total_reward FROM episode WHERE name = ?")?;
-    let mut count = prepare(
-        "UPDATE OR ROLLBACK episode SET steps = steps + ?, total_reward = ? WHERE id = ?",
-    )?;
+    let mut count =
+        prepare("UPDATE OR ROLLBACK episode SET steps = steps + ?, total_reward = ? WHERE id = ?")?;
     let mut add = prepare("INSERT INTO episode (name, steps, total_reward) VALUES (?, ?, ?)")?;
     settle(&rows.episodes, rows, |name, Tally { rows, reward, .. }| {
         let Some((id, total)) = found(&mut find, name)? else {
@@ -119,9 +118,8 @@ fn count_patterns(connection: &Connection, rows: &Rows) -> Result<Vec<i64>> {
         "UPDATE OR ROLLBACK pattern SET uses = uses + ?, successes = successes + ?, reward_sum = ?
          WHERE id = ?",
     )?;
-    let mut add = prepare(
-        "INSERT INTO pattern (key, uses, successes, reward_sum) VALUES (?, ?, ?, ?)",
-    )?;
+    let mut add =
+        prepare("INSERT INTO pattern (key, uses, successes, reward_sum) VALUES (?, ?, ?, ?)")?;
     settle(&rows.patterns, rows, |key, Tally { rows, successes, reward }| {
         let Some((id, total)) = found(&mut find, key)? else {
             return add.insert((key, rows, successes, finite(reward)?)).during(DOING);
