@@ -172,7 +172,7 @@ impl PrioritizedReplay {
         if let Some(bad) = indices.iter().position(|index| !there.contains(index)) {
             return Err(self.no_such_item(bad, indices[bad]));
         }
-        if let Some(bad) = errors.iter().position(|e| !(e.abs() <= LARGEST)) {
+        if let Some(bad) = errors.iter().position(|e| !(0.0..=LARGEST).contains(&e.abs())) {
             let expected = "a finite number of at most 1e290";
             return Err(Error::invalid(format!("td_errors[{bad}]"), expected, errors[bad]));
         }

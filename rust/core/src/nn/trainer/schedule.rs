@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn a_cosine_falls_from_full_to_nothing_after_the_warm_up() {
-        let half = std::f64::consts::FRAC_1_SQRT_2;
-        let fall = [1.0, (1.0 + half) / 2.0, 0.5, (1.0 - half) / 2.0];
+        let root = std::f64::consts::FRAC_1_SQRT_2; // the cosine of an eighth turn
+        let fall = [1.0, 0.5 + root / 2.0, 0.5, 0.5 - root / 2.0];
         close(&shares(Schedule::Cosine, 0, 4), &fall);
         close(&shares(Schedule::Cosine, 2, 6), &[&[0.5, 1.0][..], &fall].concat());
         let all = shares(Schedule::Cosine, 10, 1000);

@@ -23,7 +23,9 @@ fn prioritized(epochs: u64) -> TrainerSettings {
 fn uneven() -> Memory {
     let mut memory = Memory::new(20, 10);
     for action in memory.actions.chunks_exact_mut(ACTION).step_by(5) {
-        action.iter_mut().for_each(|x| *x *= 10.0);
+        for x in action {
+            *x *= 10.0;
+        }
     }
     memory
 }
