@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::PyArray1;
 use precedent_core::replay::{Draws, PrioritizedReplay, ReplaySettings};
 use pyo3::prelude::*;
 
@@ -60,9 +60,9 @@ impl Replay {
         &self,
         py: Python<'py>,
         n: usize,
-        priorities: Option<PyReadonlyArray1<'py, f64>>,
+        priorities: Option<&Bound<'py, PyArray1<f64>>>,
     ) -> Result<Bound<'py, PyArray1<i64>>> {
-        let priorities = priorities.as_ref().map(vector);
+        let priorities = priorities.map(vector).transpose()?;
         let places = py.detach(|| self.write(|replay| replay.add(n, priorities.as_deref())))?;
         Ok(frozen(py, places))
     }
@@ -82,13 +82,13 @@ impl Replay {
     }
 
     #[pyo3(signature = (indices, td_errors))]
-    fn update<'py>(
+    fn update(
         &self,
-        py: Python<'py>,
-        indices: PyReadonlyArray1<'py, i64>,
-        td_errors: PyReadonlyArray1<'py, f64>,
+        py: Python<'_>,
+        indices: &Bound<'_, PyArray1<i64>>,
+        td_errors: &Bound<'_, PyArray1<f64>>,
     ) -> Result<()> {
-        let (indices, errors) = (vector(&indices), vector(&td_errors));
+        let (indices, errors) = (vector(indices)?, vector(td_errors)?);
         Ok(py.detach(|| self.write(|replay| replay.update(&indices, &errors)))?)
     }
 
