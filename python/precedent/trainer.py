@@ -56,8 +56,8 @@ class OfflineTrainer:
             validation, is weighted by exp(emphasis (q - 1)), q the quantile of its episode's total reward.
             0 = all alike; 10 is a good value for mixed data.
         convergence_threshold: Stop once an epoch's train loss is below it.
-        schedule: What becomes of the layer's learning rate: `"constant"`, or `"cosine"`: at step t (from 0) of
-            the run's T, after W steps of warm-up, (1 + cos(pi (t - W) / (T - W))) / 2 of it. T counts all
+        schedule: What becomes of the layer's learning rate: `"constant"`, or `"cosine"`: at step t, from 0,
+            of the run's T, after W steps of warm-up, (1 + cos(pi (t - W) / (T - W))) / 2 of it. T counts all
             `epochs`, so a run with a cosine is only resumed with as many.
         warmup_steps: W: over so many optimizer steps the rate rises, (t + 1) / W of it at step t. 0 = none.
         timesteps: Tell the layer each step's position in its episode.
