@@ -365,3 +365,31 @@ def test_more_answers_than_memory_are_refused_before_they_are_asked_for(target, 
     assert len(target.search(states(1)[0], k=k, threshold=None)) == len(target), (
         "a list is as long as what is found"
     )
+
+
+def test_a_key_that_int64_cannot_hold_is_refused_and_not_taken_for_another(target):
+    with refused("ids[0]"):
+        target.get_many(np.array([2**64 - 1], np.uint64))
+    if len(target):
+        assert target.get_many(np.array([1], np.uint64)) == target.get_many([1])
+
+
+@pytest.mark.parametrize("name", ["durations", "tokens_used", "context_lengths"])
+def test_a_column_is_as_strict_as_a_record(target, name):
+    before = target.get_stats()
+    for bad in (np.array([3, -1, 2]), [3, -1, 2]):
+        with refused(f"{name}[1]"):
+            target.insert_batch(changed(batch(3), **{name: bad}))
+    unchanged(target, before)
+
+
+def test_a_number_of_more_bits_than_a_column_has_is_refused_without_a_warning(target):
+    with refused("rewards[1]"):
+        target.insert_batch(changed(batch(3), rewards=np.array([0, np.finfo(np.longdouble).max, 0])))
+
+
+@pytest.mark.parametrize("threshold", [NAN, "high"])
+def test_a_threshold_that_is_no_number_is_refused_in_words_that_allow_infinity(target, threshold):
+    with pytest.raises(precedent.ValidationError, match="threshold: expected a number, got"):
+        target.search(one_hot(0), threshold=threshold)
+    assert target.search(one_hot(0), threshold=INF) == []

@@ -1,6 +1,8 @@
 """Settings: defaults, spellings, sources, and errors that carry the key's full path."""
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 
@@ -275,3 +277,16 @@ def test_a_variable_that_names_nothing_or_does_not_fit_is_an_error(variable, val
 @pytest.mark.parametrize("value", ["int8", None])
 def test_the_store_s_section_takes_what_a_file_may_hold(value):
     assert TrajectoryStoreConfig(hnsw={"quantization": value}).hnsw.quantization == value
+
+
+@pytest.mark.parametrize("tree", [{}, CHANGED], ids=["default", "changed"])
+def test_settings_survive_pickling_and_copying_with_all_that_is_in_them(tree):
+    config = GlobalConfig.from_dict(tree)
+    for again in (pickle.loads(pickle.dumps(config)), copy.deepcopy(config), copy.copy(config)):
+        assert again == config
+        assert again.to_dict() == config.to_dict()
+
+
+def test_settings_show_their_fields_and_nothing_else():
+    assert repr(precedent.CacheConfig()) == "CacheConfig(enabled=True, max_size=1000, ttl=3600000)"
+    assert "readers" not in repr(GlobalConfig())

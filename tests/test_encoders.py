@@ -20,6 +20,7 @@ from precedent import (
     ValidationError,
 )
 from precedent.encoders import Encoder, FourierEncoder, HashingEncoder, as_encoder, task_text
+from worlds import refused
 
 TASK = {
     "description": "Implement JWT authentication",
@@ -333,3 +334,8 @@ def test_what_the_encoder_breaks_later_is_not_stored():
         with pytest.raises(ValidationError, match="NaN"):
             other.insert_batch([step("abc"), step("eee")])
         assert len(other) == 0
+
+
+def test_a_bandwidth_below_what_numbers_can_tell_is_refused():
+    with refused("bandwidth"):
+        FourierEncoder([0.0, 0.0], [1.0, 1.0], 8, 1e-320)

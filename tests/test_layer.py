@@ -303,3 +303,19 @@ def test_the_seed_s_confidence_is_its_formula():
         output_score = 1.0 - abs(np.linalg.norm(output) - 10) / 20
         expected = (hidden_score + output_score) / 2
         assert made.seed_confidence(state, 0.5) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_step_number_that_int64_cannot_hold_is_refused_and_not_taken_for_another():
+    with refused("timesteps"):
+        trained().predict_many(data(n=2)[0], 0.5, timesteps=np.array([1, 2**64 - 1], np.uint64))
+
+
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_made():
+    with refused("hidden_size"):
+        precedent.DecisionLayer(65_536, 65_536, hidden_size=65_536)
+
+
+@pytest.mark.parametrize("option", ["learning_rate", "clip_norm"])
+def test_an_open_bound_is_said_in_words(option):
+    with pytest.raises(precedent.ValidationError, match=f"{option}: expected more than 0, got 0.0"):
+        layer(**{option: 0.0})

@@ -185,3 +185,19 @@ def test_predictions_survive_the_round_trip(tmp_path):
     states = data()[0]
     np.testing.assert_array_equal(loaded.predict_many(states, 0.5), made.predict_many(states, 0.5))
     assert made.predict(states[0], 0.5).shape == (ACTION,)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda made, path: made.save(path),
+        lambda made, path: made.export_safetensors(path),
+        lambda _, path: precedent.DecisionLayer.load(path),
+        lambda _, path: precedent.DecisionLayer.from_safetensors(path),
+    ],
+    ids=["save", "export_safetensors", "load", "from_safetensors"],
+)
+def test_a_folder_in_a_layer_s_place_is_an_access_error(tmp_path, use):
+    with pytest.raises(precedent.errors.AccessError, match=f"{tmp_path.name}.*folder"):
+        use(trained(), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -35,8 +35,8 @@ def test_a_prediction_does_not_wait_for_a_longer_one():
         answered += 1
     thread.join()
     assert failures == []
-    # Were they one after the other, only those would be there that came before the long one's turn: some hundred
-    # of tens of thousands.
+    # Were they one after the other, only some hundred would come before the long one's turn, of tens of
+    # thousands.
     assert answered > 3000
 
 

@@ -342,3 +342,34 @@ def test_one_selector_serves_several_threads(mixed):
         thread.join()
     assert failures == []
     assert selector.stats().count == 81 * len(queries)
+
+
+def test_a_log_s_folder_is_made_with_it(memory, tmp_path):
+    precedent_at(memory, 1.0)
+    path = tmp_path / "a" / "b" / "decisions.jsonl"
+    precedent.ActionSelector(memory, log=path).select_action(HERE, 0.5)
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_the_first_decision(memory, tmp_path):
+    with pytest.raises(precedent.errors.AccessError, match=f"log.*{tmp_path.name}"):
+        precedent.ActionSelector(memory, log=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(precedent.errors.AccessError, match=r"log.*file"):
+        precedent.ActionSelector(memory, log=tmp_path / "file" / "log")
+
+
+def test_a_log_stays_where_it_was_when_the_working_directory_changes(memory, tmp_path, monkeypatch):
+    precedent_at(memory, 1.0)
+    monkeypatch.chdir(tmp_path)
+    selector = precedent.ActionSelector(memory, log="decisions.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    selector.select_action(HERE, 0.5)
+    assert len((tmp_path / "decisions.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("patterns", [7, "retry", {}])
+def test_patterns_that_are_no_library_are_refused(memory, patterns):
+    with refused("patterns"):
+        precedent.ActionSelector(memory, patterns=patterns)

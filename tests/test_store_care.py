@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import precedent
-from worlds import EPOCH, batch, one_hot, states, step, steps, succeeded
+from worlds import EPOCH, batch, one_hot, refused, states, step, steps, succeeded
 
 
 def test_statistics_of_an_empty_store_have_nothing_to_average(store):
@@ -165,3 +165,13 @@ def test_the_newest_timestamp_follows_a_delete(store):
     store.delete([ids[0], ids[2]])
     stats = store.get_stats()
     assert stats.oldest_timestamp == stats.newest_timestamp == EPOCH + 1
+
+
+@pytest.mark.parametrize("where", ["file", ":memory:"])
+def test_a_copy_is_not_named_as_if_it_were_in_memory(opened, path, where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = opened(path if where == "file" else where)
+    before = set(tmp_path.iterdir())
+    with refused("path"):
+        store.backup(":memory:")
+    assert set(tmp_path.iterdir()) == before

@@ -311,3 +311,9 @@ def test_a_paused_run_leaves_no_threads_behind_a_closed_store(memory):
     # A joined thread is listed until the system has cleared it away.
     assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
     epochs.close()
+
+
+@pytest.mark.parametrize("callbacks", [None, 7])
+def test_callbacks_that_are_not_several_are_refused_by_name(memory, callbacks):
+    with refused("callbacks"):
+        trainer(memory, callbacks=callbacks)

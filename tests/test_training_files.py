@@ -199,3 +199,10 @@ THREADS = """
 def test_any_number_of_threads_gives_the_same_bits(pytestconfig, replay):
     where = pytestconfig.rootpath / "tests"
     assert run(THREADS, where, "one", replay) == run(THREADS, where, "all", replay)
+
+
+def test_a_file_in_the_place_of_the_checkpoints_folder_is_an_access_error(world, tmp_path):
+    (tmp_path / "here").write_text("something else")
+    with pytest.raises(precedent.errors.AccessError, match="here"):
+        train(world, layer(), tmp_path / "here").train()
+    assert (tmp_path / "here").read_text() == "something else"

@@ -96,11 +96,20 @@ def number(
         except (TypeError, ValueError, OverflowError):
             raise refuse(field, "a number", value) from None
     if math.isnan(value) or (finite and math.isinf(value)):
-        raise refuse(field, "a finite number", value)
+        raise refuse(field, "a finite number" if finite else "a number", value)
     if not low <= value <= high:
-        expected = f"at least {low:g}" if math.isinf(high) else f"a number between {low:g} and {high:g}"
-        raise refuse(field, expected, value)
+        raise refuse(field, _between(low, high), value)
     return float(value)
+
+
+def _between(low: float, high: float) -> str:
+    """Return a range in words; a bound beside 0 or 1 is one that is itself left out."""
+    least = "more than 0" if low == math.nextafter(0.0, 1.0) else f"at least {low:g}"
+    if math.isinf(high):
+        return least
+    if high == math.nextafter(1.0, 0.0):
+        return f"{least} and below 1"
+    return f"a number between {low:g} and {high:g}"
 
 
 def flag(field: str, value: Any) -> bool:

@@ -260,8 +260,10 @@ def _column(
     if isinstance(values, np.ndarray) and kind and values.dtype.kind in _KINDS[kind] and values.ndim == 1:
         if len(values) != rows:
             raise ValidationError(f"{name}: expected {rows} values, got {len(values)}")
-        if values.dtype != np.uint64:  # which int64 may not hold: value by value, below
+        fits = values.dtype != np.uint64 and values.dtype.itemsize <= np.dtype(kind).itemsize
+        if fits and not (read is _not_negative and (values < 0).any()):
             return np.ascontiguousarray(values, dtype=kind)
+    # Value by value, so that the bad one is named.
     listed = _of_length(name, values, rows)
     checked = [
         None if optional and value is None else read(f"{name}[{i}]", value) for i, value in enumerate(listed)

@@ -16,6 +16,7 @@ Names, defaults and nesting are the seed's. What a class says of an option holds
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -60,8 +61,8 @@ _COUNT = whole(1)
 _SHARE = real(0.0, 1.0)
 _SEED = whole(0, 2**64 - 1)
 # The bounds of open intervals.
-_ABOVE_ZERO = real(5e-324)
-_BELOW_ONE = real(0.0, 1.0 - 2**-53)
+_ABOVE_ZERO = real(math.nextafter(0.0, 1.0))
+_BELOW_ONE = real(0.0, math.nextafter(1.0, 0.0))
 
 
 @record

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
+from precedent.errors import AccessError
 from precedent.values import Record, record
 
 __all__ = ["ActionMetadata", "ActionResult", "Log", "SelectorStats", "Tier", "as_log"]
@@ -101,14 +102,25 @@ Log = Callable[[ActionResult], object]
 def as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
     """Return what takes each result: the callable that was given, or one that adds a line of JSON to a file.
 
+    The file is made at once, with its folder, so that what cannot be written to is refused before the first
+    decision.
+
     Raises:
+        AccessError: The file cannot be written to.
         ValidationError: It is neither a callable nor a path.
     """
     if log is None or callable(log):
         return log
     if not isinstance(log, (str, os.PathLike)):
         raise checks.refuse("log", "a callable or a path", log)
-    path = os.fspath(log)
+    from pathlib import Path
+
+    path = Path(checks.path("log", log)).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a", encoding="utf-8").close()
+    except OSError as err:
+        raise AccessError(f"log: cannot write to {path}: {err.strerror}") from err
     lock = threading.Lock()
 
     def write(result: ActionResult) -> None:
@@ -116,7 +128,7 @@ def as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
         import time
 
         line = json.dumps({"timestamp": time.time_ns() // 1_000_000, **result.to_dict()})
-        with lock, open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - one line, appended at once
+        with lock, path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     return write

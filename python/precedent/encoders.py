@@ -182,7 +182,11 @@ class FourierEncoder:
         if width <= 0:
             raise checks.refuse("bandwidth", "more than 0", width)
         seed = checks.integer("seed", seed, high=2**64 - 1)
-        self._frequencies = fourier_frequencies(len(self._low), self._dimension // 2, seed) / width
+        drawn = fourier_frequencies(len(self._low), self._dimension // 2, seed)
+        with np.errstate(over="ignore"):
+            self._frequencies = drawn / width
+        if not np.isfinite(self._frequencies).all():
+            raise checks.refuse("bandwidth", "a share of the range that observations span", width)
         self._fingerprint = _hashed(
             "fourier-v1", self._low.tobytes(), top.tobytes(), repr((self._dimension, width, seed)).encode()
         )

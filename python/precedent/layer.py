@@ -466,4 +466,6 @@ def _column(name: str, values: Any, rows: int, kind: type[np.generic]) -> npt.ND
         raise ValidationError(f"{name}: expected {rows} numbers, got an array of shape {array.shape}")
     if rows and array.dtype.kind not in ("iu" if kind is np.int64 else "fiu"):
         raise checks.refuse(name, "whole numbers" if kind is np.int64 else "numbers", array)
+    if kind is np.int64 and array.dtype == np.uint64 and rows:
+        checks.integer(name, array.max())  # which int64 may not hold
     return np.ascontiguousarray(array, dtype=kind)

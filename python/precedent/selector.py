@@ -23,6 +23,7 @@ from precedent.errors import (
 )
 from precedent.filters import Filter, normalised
 from precedent.fit import check_fit, check_store
+from precedent.patterns import PatternLibrary
 from precedent.retrieval import Hits, agreement, interpolation
 from precedent.values import frozen_array
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from precedent.layer import DecisionLayer
-    from precedent.patterns import PatternLibrary
     from precedent.rollout import Rollout
     from precedent.store import TrajectoryStore
 
@@ -134,6 +134,8 @@ class ActionSelector:
         self.return_scale = return_scale or "raw"
         self.store = store
         self.layer = layer
+        if patterns is not None and not isinstance(patterns, PatternLibrary):
+            raise checks.refuse("patterns", "a PatternLibrary", patterns)
         self.patterns = patterns
         self._log = as_log(log)
         self._lock = threading.Lock()

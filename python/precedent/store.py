@@ -233,7 +233,7 @@ class TrajectoryStore(StoreFile):
             NotFoundError: No such step; -1 is none.
             ValidationError: Neither ids nor keys.
         """
-        if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1:
+        if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and ids.ndim == 1:
             return build.trajectories(self.core.get_keys(ids.astype(np.int64)))
         listed = several("ids", ids)
         if listed and not isinstance(listed[0], str):

@@ -158,7 +158,10 @@ class OfflineTrainer:
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise checks.refuse("progress", "None, True, False or a callable", progress)
         self._progress = progress
-        self._callbacks = tuple(callbacks)
+        try:
+            self._callbacks = tuple(callbacks)
+        except TypeError:
+            raise checks.refuse("callbacks", "several callables", callbacks) from None
         for i, callback in enumerate(self._callbacks):
             if not callable(callback):
                 raise checks.refuse(f"callbacks[{i}]", "a callable", callback)

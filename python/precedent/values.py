@@ -32,14 +32,14 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(same(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
+        return all(same(getattr(self, name), getattr(other, name)) for name in _names(type(self)))
 
     def __repr__(self) -> str:
-        told = (f"{name}={_shown(getattr(self, name))}" for name in self.__dataclass_fields__)
+        told = (f"{name}={_shown(getattr(self, name))}" for name in _names(type(self)))
         return f"{type(self).__name__}({', '.join(told)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        values = tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        values = tuple(getattr(self, name) for name in _names(type(self)))
         return _restored, (type(self), values)
 
     def to_dict(self, *, by_alias: bool = False) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _shown(value: object) -> str:
 def _restored(record: type[Record], values: tuple[object, ...]) -> Record:
     """Make a record from its fields as they are; pickling forgets that arrays are read-only."""
     restored = object.__new__(record)
-    for name, value in zip(record.__dataclass_fields__, values, strict=True):
+    for name, value in zip(_names(record), values, strict=True):
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
         object.__setattr__(restored, name, value)
@@ -144,6 +144,7 @@ def read_keys(
 
 
 def _names(record: type[Record]) -> Iterable[str]:
+    # Not `__dataclass_fields__`, which has what belongs to the class as well.
     return (field.name for field in fields(record))
 
 

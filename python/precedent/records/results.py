@@ -88,7 +88,7 @@ class VerifyReport(Record):
         ok: There are no problems.
         problems: One sentence each.
         rows: Steps in the store.
-        checked: Vectors that were read: states, and distinct actions.
+        checked: Embeddings that were looked at: one a step, and one for each distinct action.
         seconds: How long it took.
     """
 

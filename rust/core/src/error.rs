@@ -1,6 +1,6 @@
 //! What can go wrong, as data. Every message is a sentence; the seam turns each variant into one Python exception.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -154,6 +154,29 @@ impl Error {
         got: impl ToString,
     ) -> Self {
         Self::Invalid { field: field.into(), expected: expected.into(), got: got.to_string() }
+    }
+}
+
+impl Error {
+    /// Sorts a failure of the system into its variant; `doing` is a gerund phrase, to be followed by the path.
+    pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        match source.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded => {
+                Self::DiskFull { doing, source: Box::new(source) }
+            }
+            Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+                Self::Access { path: path.to_owned(), why: format!("{doing} it: {source}") }
+            }
+            Kind::IsADirectory => Self::Access {
+                path: path.to_owned(),
+                why: "a folder is in the file's place".into(),
+            },
+            Kind::NotADirectory | Kind::AlreadyExists => {
+                Self::Access { path: path.to_owned(), why: "a file is in a folder's place".into() }
+            }
+            _ => Self::Io { doing, path: path.to_owned(), source },
+        }
     }
 }
 

@@ -28,7 +28,9 @@ pub(crate) fn fourier_frequencies(
     pairs: usize,
     seed: u64,
 ) -> PyResult<Bound<'_, PyArray2<f64>>> {
-    let rng = Rng::new(seed, 0);
-    let numbers = (0..(inputs * pairs) as u64).map(|position| rng.normal(position)).collect();
+    let numbers = py.detach(|| {
+        let rng = Rng::new(seed, 0);
+        (0..(inputs * pairs) as u64).map(|position| rng.normal(position)).collect()
+    });
     frozen_matrix(py, numbers, pairs)
 }

@@ -9,21 +9,12 @@ use crate::error::{Error, Result};
 /// Replaces the file at `path` by `bytes`: written beside it, brought to the disk, renamed, and the folder brought to
 /// the disk too. Whoever reads meanwhile, and whoever comes after a crash, finds the old file or the new one.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|source| match source.kind() {
-        io::ErrorKind::StorageFull => {
-            Error::DiskFull { doing: "writing a file", source: Box::new(source) }
-        }
-        _ => Error::Io { doing: "writing", path: path.to_owned(), source },
-    })
+    replace(path, bytes).map_err(|source| Error::io("writing", path, source))
 }
 
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::Io {
-        doing: "reading",
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| Error::io("reading", path, source))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

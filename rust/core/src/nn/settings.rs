@@ -161,6 +161,14 @@ impl LayerSettings {
         for (field, size) in sizes {
             check(field, (1..=MAX_SIZE).contains(&size), "an integer between 1 and 65536", size)?;
         }
+        let Shape { input, hidden, output } = self.shape();
+        let weights = hidden as u64 * (input + output) as u64;
+        check(
+            "hidden_size",
+            weights <= MOST_WEIGHTS,
+            "a network of at most 2^30 weights",
+            weights,
+        )?;
         let rate = self.learning_rate;
         check("learning_rate", rate.is_finite() && rate > 0.0, "a positive number", rate)?;
         check("momentum", (0.0..1.0).contains(&self.momentum), "in [0, 1)", self.momentum)?;
@@ -194,6 +202,9 @@ impl LayerSettings {
 
 /// No side of a matrix is larger, so no product of two sides can overflow.
 const MAX_SIZE: usize = 1 << 16;
+
+/// Four GB of weights, and twice as much again for the optimizer: beyond is a slip, and would end the process.
+const MOST_WEIGHTS: u64 = 1 << 30;
 
 fn check(field: &str, right: bool, expected: &str, got: impl ToString) -> Result<()> {
     if right { Ok(()) } else { Err(Error::invalid(field, expected, got)) }

@@ -14,7 +14,11 @@ impl Store {
     /// all, and replaces what was there; a file that is in use, or this store's own, is refused.
     pub fn backup(&self, path: &Path) -> Result<()> {
         let open = self.enter()?;
-        let io = |source| Error::Io { doing: DOING, path: path.to_owned(), source };
+        if path == Path::new(":memory:") {
+            // A file of that name could not be opened again.
+            return Err(Error::invalid("path", "a file", path.display()));
+        }
+        let io = |source| Error::io(DOING, path, source);
         let refuse = |why: &str| Err(Error::Access { path: path.to_owned(), why: why.to_owned() });
         let target = std::path::absolute(path).map_err(io)?;
         if target.is_dir() {

@@ -52,11 +52,8 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// The folder at `path`, made if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).map_err(|source| Error::Io {
-            doing: "making the folder for checkpoints",
-            path: path.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(path)
+            .map_err(|source| Error::io("making the folder for checkpoints", path, source))?;
         Ok(Self(path.to_owned()))
     }
 
