@@ -1,9 +1,11 @@
 //! The engine of Precedent: it stores what agents did, finds similar situations, and trains the small network that
 //! answers where nothing similar is known. It knows nothing of Python.
 
+pub mod bits;
 pub mod clock;
 pub mod error;
 pub mod filter;
+pub mod hnsw;
 pub mod ids;
 pub mod index;
 pub mod kernel;

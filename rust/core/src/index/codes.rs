@@ -2,8 +2,8 @@
 
 use crate::kernel::distance::{Kernel, Line, Shape};
 
-use super::bits::Bits;
 use super::columns::Slot;
+use crate::bits::Bits;
 
 /// Bytes that a segment aims at: large enough for huge pages, small beside what a store of any use takes.
 const SEGMENT_BYTES: usize = 4 << 20;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 
 use super::Entry;
-use super::bits::Bits;
 use super::chains::Chains;
+use crate::bits::Bits;
 
 /// A row's place in the columns. Dense, in order of rising keys; another one after a compaction, never shown to callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,8 +2,8 @@
 
 use crate::ids::{EpisodeId, LabelId, PatternId};
 
-use super::bits::Bits;
 use super::columns::{Columns, Slot};
+use crate::bits::Bits;
 
 /// A [`crate::Filter`] whose names are numbers. The store looks the names up; a name that it does not know matches
 /// nothing, so it is left out of its list.

@@ -4,7 +4,6 @@
 //! Everything in here is derived from the file and lives in memory only. Rows have dense places in order of their keys;
 //! removed rows keep theirs until a fifth of all are dead, then the storage is compacted.
 
-mod bits;
 mod bounds;
 mod chains;
 mod codes;
@@ -26,7 +25,7 @@ use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::kernel::distance::Kernel;
 use crate::metric::Metric;
 
-use bits::Bits;
+use crate::bits::Bits;
 use codes::Codes;
 use columns::{Columns, Slot};
 use filter::Criteria;

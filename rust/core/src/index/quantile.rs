@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::bits::Bits;
 use super::columns::{Columns, Slot};
 use super::filter::{Criteria, Resolved};
 use super::order::Ranked;
+use crate::bits::Bits;
 
 /// Questions whose numbers are kept in order.
 const KEPT: usize = 8;

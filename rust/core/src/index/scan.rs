@@ -9,12 +9,12 @@ use crate::ids::RowKey;
 use crate::kernel::distance::{Fine, Kernel, Line};
 use crate::metric::Metric;
 
-use super::bits::Bits;
 use super::bounds::{Bounds, Facts};
 use super::codes::Codes;
 use super::columns::{Columns, Slot};
 use super::exact::Exact;
 use super::{Hit, Originals};
+use crate::bits::Bits;
 
 /// Rows that are judged together.
 const BATCH: usize = 256;

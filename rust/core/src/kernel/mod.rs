@@ -3,6 +3,7 @@
 
 pub mod distance;
 pub mod gemm;
+pub mod score;
 pub mod wide;
 
 use std::sync::OnceLock;

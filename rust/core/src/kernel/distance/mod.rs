@@ -102,6 +102,19 @@ impl Fine {
     }
 }
 
+/// What the eight upper bits of a [`Fine`] query are good for: a quick look.
+impl Fine {
+    /// The upper halves: a query of eight bits, each unit worth `256 * step`.
+    pub fn high(&self) -> &[Line] {
+        &self.high
+    }
+
+    /// The lower halves.
+    pub fn low(&self) -> &[Line] {
+        &self.low
+    }
+}
+
 type Dots = fn(&[&[Line]], &Fine, &mut [f64]);
 type Products = fn(&[f32], &[f32]) -> (f64, f64);
 type Squared = fn(&[f32], &[f32]) -> f64;

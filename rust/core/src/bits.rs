@@ -2,14 +2,14 @@
 
 /// A set of positions `0..len`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bits {
+pub struct Bits {
     words: Vec<u64>,
     len: usize,
 }
 
 impl Bits {
     /// Adds a position at the end.
-    pub(super) fn push(&mut self, value: bool) {
+    pub fn push(&mut self, value: bool) {
         if self.len.is_multiple_of(64) {
             self.words.push(0);
         }
@@ -18,39 +18,39 @@ impl Bits {
     }
 
     /// Whether `at` is in the set.
-    pub(super) fn get(&self, at: usize) -> bool {
+    pub fn get(&self, at: usize) -> bool {
         self.words[at / 64] >> (at % 64) & 1 == 1
     }
 
     /// Takes `at` out of the set.
-    pub(super) fn unset(&mut self, at: usize) {
+    pub fn unset(&mut self, at: usize) {
         self.words[at / 64] &= !(1 << (at % 64));
     }
 
     /// How many positions are in the set.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// The words, the first position in the lowest bit of the first.
-    pub(super) fn words(&self) -> &[u64] {
+    pub fn words(&self) -> &[u64] {
         &self.words
     }
 
     /// Becomes a copy of `other`, in the memory it already has.
-    pub(super) fn copy_from(&mut self, other: &Self) {
+    pub fn copy_from(&mut self, other: &Self) {
         let Self { words, len } = self;
         words.clone_from(&other.words);
         *len = other.len;
     }
 
     /// Takes every position out.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.words.fill(0);
     }
 
     /// Keeps the positions whose value in `column` passes. A column that differs in length from the set is a bug.
-    pub(super) fn narrow<T: Copy>(&mut self, column: &[T], passes: impl Fn(T) -> bool) {
+    pub fn narrow<T: Copy>(&mut self, column: &[T], passes: impl Fn(T) -> bool) {
         debug_assert_eq!(column.len(), self.len);
         for (word, values) in self.words.iter_mut().zip(column.chunks(64)) {
             if *word == 0 {
@@ -65,7 +65,7 @@ impl Bits {
     }
 
     /// Keeps the positions that are in `other` (or are not, if `wanted` is false).
-    pub(super) fn narrow_to(&mut self, other: &Self, wanted: bool) {
+    pub fn narrow_to(&mut self, other: &Self, wanted: bool) {
         debug_assert_eq!(other.len, self.len);
         let flip = if wanted { 0 } else { u64::MAX };
         for (word, theirs) in self.words.iter_mut().zip(&other.words) {
@@ -74,7 +74,7 @@ impl Bits {
     }
 
     /// The positions in the set, rising.
-    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(at, &word)| {
             std::iter::successors((word != 0).then_some(word), |word| {
                 let rest = word & (word - 1);
@@ -85,7 +85,7 @@ impl Bits {
     }
 
     /// Bytes held.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
     }
 }

@@ -1,0 +1,93 @@
+//! Between which two values a row's distance lies, judged by its code.
+//!
+//! A row is `x = s c + e`, the query `q = q' + f`, with the lengths of `e` and `f` known. Then
+//! `q.x = q'.(s c) + q'.e + f.x`, so by Cauchy and Schwarz the product of the codes misses `q.x` by at most
+//! `|q'| |e| + |f| |x|`. That holds for every row: it is a proof, not an estimate.
+
+use crate::kernel::distance::{Line, Shape};
+use crate::metric::Metric;
+
+use super::codec::{CHUNK, Codec, Prepared};
+use super::memory::floats;
+use super::params::Quantization;
+
+/// What rounding may add, as a part of `|q| |x|`. The stored length is right to 2^-22, all else to some 2^-40.
+const SLACK: f64 = 1e-6;
+
+/// The same where the query was rotated in f32 first.
+const TURNED: f64 = 1e-5;
+
+/// The same for a distance summed in f64, whose square root was squared again.
+const EXACT: f64 = 1e-12;
+
+/// Keeps a division by the length of a zero vector finite; shorter than any f32 but zero.
+const TINY: f64 = 1e-60;
+
+/// Sets `least` and `most` to the bounds of the cost of at most [`CHUNK`] rows.
+pub(super) fn judge(
+    codec: &Codec,
+    query: &Prepared,
+    rows: &[&[Line]],
+    shapes: &[Shape],
+    least: &mut [f64],
+    most: &mut [f64],
+) {
+    assert!(query.exact, "bounds are for queries that came as states");
+    let mut products = [0.0; CHUNK];
+    let products = &mut products[..rows.len()];
+    let slack = match codec.quantization() {
+        Quantization::None => {
+            for (i, row) in rows.iter().enumerate() {
+                let cost = exact(codec, query, &floats(row)[..codec.dimension()]);
+                (least[i], most[i]) = (cost - EXACT * cost.abs(), cost + EXACT * cost.abs());
+            }
+            return;
+        }
+        Quantization::Int8 => {
+            codec.kernel.dots(rows, &query.fine, products);
+            SLACK
+        }
+        Quantization::Binary => {
+            let (mut high, mut low) = ([0; CHUNK], [0; CHUNK]);
+            codec.score.signs(rows, query.fine.high(), &mut high[..rows.len()]);
+            codec.score.signs(rows, query.fine.low(), &mut low[..rows.len()]);
+            for (product, (high, low)) in products.iter_mut().zip(high.iter().zip(&low)) {
+                *product = 256.0 * f64::from(*high) + f64::from(*low);
+            }
+            TURNED
+        }
+    };
+    let (step, norm, residual) = (query.fine.step, query.fine.norm, query.fine.residual);
+    let per_norm = residual + slack * norm;
+    let coded = norm + residual; // |q'| is at most this
+    let rows = products.iter().zip(shapes).zip(least.iter_mut().zip(most));
+    for ((&product, shape), (least, most)) in rows {
+        let [scale, length, left_out] = [shape.scale, shape.norm, shape.residual].map(f64::from);
+        let (product, miss) = (step * scale * product, coded * left_out + per_norm * length);
+        let (cost, miss) = match codec.metric() {
+            Metric::Cosine => {
+                let inverse = 1.0 / (norm.max(TINY) * length.max(TINY));
+                (1.0 - product * inverse, miss * inverse)
+            }
+            Metric::Euclidean => {
+                let squares = norm * norm + length * length;
+                (squares - 2.0 * product, 2.0 * miss + slack * squares)
+            }
+            Metric::Dot => (-product, miss),
+        };
+        (*least, *most) = (cost - miss, cost + miss);
+    }
+}
+
+/// The cost at full precision, summed as answers are.
+fn exact(codec: &Codec, query: &Prepared, row: &[f32]) -> f64 {
+    match codec.metric() {
+        Metric::Cosine => {
+            let (dot, square) = codec.kernel.products(&query.state, row);
+            let lengths = (query.square * square).sqrt();
+            if lengths == 0.0 { 1.0 } else { 1.0 - (dot / lengths).clamp(-1.0, 1.0) }
+        }
+        Metric::Euclidean => codec.kernel.squared_distance(&query.state, row),
+        Metric::Dot => -codec.kernel.products(&query.state, row).0,
+    }
+}

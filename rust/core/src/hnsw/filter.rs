@@ -1,0 +1,134 @@
+//! Walks among the rows that a filter admits.
+//!
+//! Only admitted rows are scored and expanded. Where a row's links lead to too few of them, the links of its other
+//! neighbours are followed one step farther (the two hops of ACORN, Patel et al. 2024), so rows that match are linked
+//! through rows that do not. A walk begins in the query's own neighbourhood and at rows spread evenly over the matches:
+//! where nothing near the query matches, some of those lead to what does.
+
+use crate::bits::Bits;
+use crate::kernel::score::fetch;
+
+use super::codec::Coarse;
+use super::scratch::{GraphScratch, Near, Visited};
+use super::{Graph, Links};
+
+/// Lists that are asked for ahead of their use.
+const FETCHED: usize = 8;
+
+/// Fewest rows, spread over the matches, that a walk begins at.
+const SEEDS: usize = 32;
+
+impl Graph {
+    /// Leaves in the pool the nearest admitted rows that a walk from `start` finds.
+    pub(super) fn walk_admitted(
+        &self,
+        query: &Coarse<'_>,
+        start: Near,
+        admit: &Bits,
+        matches: usize,
+        cut: f32,
+        scratch: &mut GraphScratch,
+    ) {
+        let GraphScratch { visited, pool, batch, hops, costs, .. } = scratch;
+        let linked = self.linked();
+        batch.clear();
+        if has(admit, start.node()) {
+            visited.insert(start.node());
+            pool.insert(start);
+        } else {
+            self.gather(start.node(), admit, visited, batch, hops);
+        }
+        let seeds = SEEDS.max(pool.size());
+        let every = (matches / seeds).max(1);
+        let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
+        batch.extend(spread.filter(|&node| visited.insert(node)));
+        costs.resize(batch.len(), 0.0);
+        self.costs(query, batch, costs);
+        for (&node, &cost) in batch.iter().zip(costs.iter()) {
+            pool.insert(Near::new(cost, node));
+        }
+        let mut idle = 0;
+        while let Some(near) = pool.expand() {
+            if near.cost() > cut {
+                idle += 1;
+                if idle > super::search::PATIENCE {
+                    break;
+                }
+            }
+            batch.clear();
+            self.gather(near.node(), admit, visited, batch, hops);
+            costs.resize(batch.len(), 0.0);
+            self.costs(query, batch, costs);
+            let nearest = pool.items()[0];
+            for (&node, &cost) in batch.iter().zip(costs.iter()) {
+                let near = Near::new(cost, node);
+                if pool.insert(near) && (cost <= cut || near < nearest) {
+                    idle = 0;
+                }
+            }
+        }
+    }
+
+    /// Adds to `batch` the admitted rows that `node` leads to and that were not met before: its neighbours, and if they
+    /// are few, the neighbours of those that are not admitted.
+    fn gather(
+        &self,
+        node: u32,
+        admit: &Bits,
+        visited: &mut Visited,
+        batch: &mut Vec<u32>,
+        hops: &mut Vec<u32>,
+    ) {
+        let enough = self.params.m0();
+        let mut seen = 0;
+        hops.clear();
+        for next in self.links(node, 0).nodes() {
+            if has(admit, next) {
+                seen += 1;
+                if visited.insert(next) {
+                    batch.push(next);
+                }
+            } else {
+                hops.push(next);
+            }
+        }
+        if seen >= enough {
+            return;
+        }
+        let list = |hop: u32| -> Links<'_> { self.links(hop, 0) };
+        hops.iter().take(FETCHED).for_each(|&hop| fetch(list(hop).0));
+        for (at, &hop) in hops.iter().enumerate() {
+            if seen >= enough {
+                break;
+            }
+            hops.get(at + FETCHED).inspect(|hop| fetch(list(**hop).0));
+            if !visited.insert(hop) {
+                continue; // its neighbours were taken already
+            }
+            for next in list(hop).nodes().filter(|&next| has(admit, next)) {
+                seen += 1;
+                if visited.insert(next) {
+                    batch.push(next);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a row is admitted; rows beyond the set are not.
+fn has(admit: &Bits, node: u32) -> bool {
+    admit.words().get(node as usize / 64).is_some_and(|word| word >> (node % 64) & 1 == 1)
+}
+
+/// One row in so many of a set, about evenly.
+fn spread(admit: &Bits, every: usize) -> impl Iterator<Item = u32> + '_ {
+    let mut since = every - 1;
+    admit.words().iter().enumerate().filter_map(move |(at, &word)| {
+        since += word.count_ones() as usize;
+        if word == 0 || since < every {
+            return None;
+        }
+        since %= every;
+        Some((at * 64) as u32 + word.trailing_zeros())
+    })
+}

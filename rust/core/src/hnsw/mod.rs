@@ -1,0 +1,329 @@
+//! The graph: Hierarchical Navigable Small World (Malkov and Yashunin 2016) over codes of the rows.
+//!
+//! A row is pushed, then found by scan; linked, it is found by walks. One block of memory holds a row's links in layer 0,
+//! the numbers that make distances, and its code: what a walk touches lies together, and codes are held once, for walks
+//! and for scans.
+//!
+//! # Threads
+//!
+//! Everything takes `&self`. Blocks never move; links are atomics. One thread pushes at a time and one call links at a
+//! time (with as many threads as it is given); searches never wait for either. A search during linking may miss a link
+//! that is being replaced, never more.
+//!
+//! # No lost rows
+//!
+//! Pruning by the heuristic alone may leave a row that no link leads to. Here every row but the first has a parent among
+//! the older rows, near it; the links between the two are fixed, both ways, and pruning leaves them. So from every
+//! linked row every other can be reached, whatever is inserted in whatever order.
+
+mod bounds;
+mod codec;
+mod filter;
+mod link;
+mod memory;
+mod params;
+mod rotation;
+mod scratch;
+mod search;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::kernel::distance::{Line, Shape};
+use crate::kernel::score::fetch;
+use crate::metric::Metric;
+
+pub use codec::{Codec, Prepared, Role};
+pub use params::{Params, Quantization};
+pub use scratch::GraphScratch;
+
+use codec::{CHUNK, Coarse, Facts};
+use link::Space;
+use memory::Blocks;
+
+/// A row's place in the graph: dense, in order of pushing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// Ends a list of links that is not full.
+const NONE: u32 = u32::MAX;
+
+/// Marks a link between a row and its parent; the rest of the word names the row.
+const FIXED: u32 = 1 << 31;
+
+/// The words at the end of a block's words.
+const FACTS: usize = 8;
+
+/// Where among the facts each lies.
+mod fact {
+    pub(super) const SCALE: usize = 0;
+    pub(super) const NORM: usize = 1;
+    pub(super) const RESIDUAL: usize = 2;
+    pub(super) const TIMES: usize = 3;
+    pub(super) const PLUS: usize = 4;
+    /// The block of the row's list in layer 1; those of the layers above follow.
+    pub(super) const UPPER: usize = 5;
+    pub(super) const LEVEL: usize = 6;
+    /// How many rows have this one as their parent.
+    pub(super) const CHILDREN: usize = 7;
+}
+
+/// Rows, coded and linked.
+pub struct Graph {
+    params: Params,
+    codec: Codec,
+    /// Links in layer 0, facts and code of every row.
+    rows: Blocks,
+    /// A list of links for every row and layer above 0 that it is in.
+    upper: Blocks,
+    linked: AtomicUsize,
+    /// Where walks begin: its layer in the upper half, the node in the lower.
+    entry: AtomicU64,
+    /// Held while a row and its upper lists are added.
+    pushing: Mutex<()>,
+    /// Held while rows are linked.
+    linking: Mutex<()>,
+    /// What linking threads work in.
+    spaces: Mutex<Vec<Space>>,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph")
+            .field("params", &self.params)
+            .field("len", &self.len())
+            .field("linked", &self.linked())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Graph {
+    /// A graph without rows, for states of `dimension` numbers. Parameters are checked by [`Params::check`].
+    pub fn new(dimension: usize, params: Params) -> Self {
+        let codec = Codec::new(dimension, &params);
+        Self {
+            params,
+            rows: Blocks::new(params.m0() + FACTS, codec.lines()),
+            upper: Blocks::new(params.m, 0),
+            codec,
+            linked: AtomicUsize::new(0),
+            entry: AtomicU64::new(0),
+            pushing: Mutex::default(),
+            linking: Mutex::default(),
+            spaces: Mutex::default(),
+        }
+    }
+
+    /// What the graph was made with.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// How it codes rows.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The dimension of its states.
+    pub fn dimension(&self) -> usize {
+        self.codec.dimension()
+    }
+
+    /// Rows pushed.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows linked: those with smaller ids than this are found by walks.
+    pub fn linked(&self) -> usize {
+        self.linked.load(Ordering::Acquire)
+    }
+
+    /// Anonymous bytes held.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.upper.bytes()
+    }
+
+    /// Codes the next row (finite numbers, of the graph's dimension). It is not linked yet.
+    pub fn push(&self, state: &[f32]) -> NodeId {
+        assert_eq!(state.len(), self.dimension(), "a state of the graph's dimension");
+        let pushing = self.pushing.lock().expect(UNPOISONED);
+        let level = self.params.level(self.len() as u32);
+        let node = self.place(level, |code| self.codec.code(state, code));
+        drop(pushing);
+        node
+    }
+
+    /// Adds a row with empty lists in all its layers.
+    fn place(&self, level: u32, code: impl FnOnce(&mut [Line]) -> Facts) -> NodeId {
+        let upper = self.upper.len() as u32;
+        for _ in 0..level {
+            self.upper.push(|links, _| clear(links));
+        }
+        let node = self.rows.push(|words, lines| {
+            let (links, facts) = words.split_at(words.len() - FACTS);
+            clear(links);
+            let Facts { shape: Shape { scale, norm, residual }, times, plus } = code(lines);
+            let set = |at: usize, x: u32| facts[at].store(x, Ordering::Relaxed);
+            set(fact::SCALE, scale.to_bits());
+            set(fact::NORM, norm.to_bits());
+            set(fact::RESIDUAL, residual.to_bits());
+            set(fact::TIMES, times.to_bits());
+            set(fact::PLUS, plus.to_bits());
+            set(fact::UPPER, upper);
+            set(fact::LEVEL, level);
+        });
+        NodeId(node as u32)
+    }
+
+    /// Codes a query in the memory that `into` has.
+    pub fn prepare(&self, query: &[f32], into: &mut Prepared) {
+        self.codec.prepare(query, into);
+    }
+
+    /// Sets `least` and `most` to certified bounds of the cost of each row: the distance, for Euclid its square. Tight
+    /// but for binary codes. Where f32 overflowed they are NaN or infinite, and whoever reads them takes NaN for "could
+    /// be anything". The query must have come as a state, not as a code.
+    pub fn judge(&self, query: &Prepared, nodes: &[NodeId], least: &mut [f64], most: &mut [f64]) {
+        let parts = nodes.chunks(CHUNK).zip(least.chunks_mut(CHUNK).zip(most.chunks_mut(CHUNK)));
+        for (nodes, (least, most)) in parts {
+            let (mut rows, mut shapes) = ([&[][..]; CHUNK], [Shape::default(); CHUNK]);
+            for ((row, shape), node) in rows.iter_mut().zip(&mut shapes).zip(nodes) {
+                *row = self.rows.code(node.0 as usize);
+                fetch(row);
+                *shape = self.facts(node.0).shape;
+            }
+            let (rows, shapes) = (&rows[..nodes.len()], &shapes[..nodes.len()]);
+            bounds::judge(&self.codec, query, rows, shapes, least, most);
+        }
+    }
+
+    /// Sets `out` to the estimated distance of each row.
+    pub fn estimate(&self, query: &Prepared, nodes: &[NodeId], out: &mut [f32]) {
+        let query = query.coarse();
+        let mut ids = [0; CHUNK];
+        for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
+            let ids = &mut ids[..nodes.len()];
+            ids.iter_mut().zip(nodes).for_each(|(id, node)| *id = node.0);
+            self.costs(&query, ids, out);
+            out.iter_mut().for_each(|cost| *cost = self.distance(*cost));
+        }
+    }
+
+    /// The cost of each row, from memory that may be far: rows are fetched while others are scored.
+    fn costs(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
+        for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
+            let (mut rows, mut facts) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
+            for (at, &node) in nodes.iter().enumerate() {
+                facts[at] = self.facts_words(node);
+                rows[at] = self.rows.code(node as usize);
+                fetch(facts[at]);
+                if at < crate::kernel::score::AHEAD {
+                    fetch(rows[at]);
+                }
+            }
+            self.codec.products(&rows[..nodes.len()], query, out);
+            for (cost, facts) in out.iter_mut().zip(facts) {
+                let [times, plus] = [fact::TIMES, fact::PLUS].map(|at| float(&facts[at]));
+                *cost = *cost * query.times * times + (plus + query.plus);
+            }
+        }
+    }
+
+    /// The distance at a cost.
+    fn distance(&self, cost: f32) -> f32 {
+        match self.codec.metric() {
+            Metric::Cosine | Metric::Dot => cost,
+            Metric::Euclidean => cost.max(0.0).sqrt(),
+        }
+    }
+
+    /// The cost at a distance.
+    fn cost(&self, distance: f32) -> f32 {
+        match self.codec.metric() {
+            Metric::Cosine | Metric::Dot => distance,
+            Metric::Euclidean => distance * distance,
+        }
+    }
+
+    fn facts_words(&self, node: u32) -> &[AtomicU32] {
+        let words = self.rows.words(node as usize);
+        &words[words.len() - FACTS..]
+    }
+
+    fn facts(&self, node: u32) -> Facts {
+        let facts = self.facts_words(node);
+        let [scale, norm, residual, times, plus] =
+            [fact::SCALE, fact::NORM, fact::RESIDUAL, fact::TIMES, fact::PLUS]
+                .map(|at| float(&facts[at]));
+        Facts { shape: Shape { scale, norm, residual }, times, plus }
+    }
+
+    fn level(&self, node: u32) -> u32 {
+        self.facts_words(node)[fact::LEVEL].load(Ordering::Relaxed)
+    }
+
+    /// The links of a node in a layer that it is in.
+    fn links(&self, node: u32, layer: u32) -> Links<'_> {
+        if layer == 0 {
+            return Links(&self.rows.words(node as usize)[..self.params.m0()]);
+        }
+        debug_assert!(layer <= self.level(node), "a layer that the node is in");
+        let first = self.facts_words(node)[fact::UPPER].load(Ordering::Relaxed);
+        Links(&self.upper.words((first + layer - 1) as usize)[..self.params.m])
+    }
+
+    /// Where walks begin: a node and the layer above which there is none.
+    fn entry(&self) -> (u32, u32) {
+        let packed = self.entry.load(Ordering::Acquire);
+        (packed as u32, (packed >> 32) as u32)
+    }
+
+    fn set_entry(&self, node: u32, layer: u32) {
+        self.entry.store(u64::from(layer) << 32 | u64::from(node), Ordering::Release);
+    }
+}
+
+/// A list of links: it ends with its memory or at the first [`NONE`].
+#[derive(Clone, Copy)]
+struct Links<'a>(&'a [AtomicU32]);
+
+impl<'a> Links<'a> {
+    /// The words: nodes, marked where a link is fixed.
+    fn words(self) -> impl Iterator<Item = u32> + 'a {
+        let words = self.0.iter().map(|word| word.load(Ordering::Acquire));
+        words.take_while(|&word| word != NONE)
+    }
+
+    fn nodes(self) -> impl Iterator<Item = u32> + 'a {
+        self.words().map(|word| word & !FIXED)
+    }
+
+    /// Replaces the list.
+    fn set(self, words: impl IntoIterator<Item = u32>) {
+        let mut words = words.into_iter();
+        for place in self.0 {
+            place.store(words.next().unwrap_or(NONE), Ordering::Release);
+        }
+        debug_assert!(words.next().is_none(), "as many links as the list has room for");
+    }
+}
+
+fn clear(links: &[AtomicU32]) {
+    links.iter().for_each(|link| link.store(NONE, Ordering::Relaxed));
+}
+
+fn float(word: &AtomicU32) -> f32 {
+    f32::from_bits(word.load(Ordering::Relaxed))
+}
+
+const UNPOISONED: &str = "nothing panics while it links";

@@ -1,0 +1,110 @@
+//! Walks through the graph.
+
+use crate::bits::Bits;
+use crate::kernel::score::fetch;
+
+use super::codec::Coarse;
+use super::scratch::{GraphScratch, Near, give};
+use super::{Graph, NodeId, Prepared};
+
+impl Graph {
+    /// The best candidates by estimated distance, nearest first, at most `ef`, into `out` (Malkov and Yashunin,
+    /// algorithm 5). Only rows of `admit` are candidates, `matches` of them; None admits every linked row. Candidates
+    /// farther than `cut` may be left out.
+    #[expect(clippy::too_many_arguments, reason = "the question, and the memory to answer it in")]
+    pub fn search(
+        &self,
+        query: &Prepared,
+        ef: usize,
+        admit: Option<&Bits>,
+        matches: usize,
+        cut: Option<f32>,
+        scratch: &mut GraphScratch,
+        out: &mut Vec<(NodeId, f32)>,
+    ) {
+        out.clear();
+        if self.linked() == 0 || ef == 0 || matches == 0 {
+            return;
+        }
+        scratch.restart(self.len(), ef);
+        let query = query.coarse();
+        let start = self.descend(&query, 0, scratch);
+        let cut = cut.map_or(f32::INFINITY, |cut| self.cost(cut));
+        if let Some(admit) = admit {
+            self.walk_admitted(&query, start, admit, matches, cut, scratch);
+        } else {
+            scratch.visited.insert(start.node());
+            scratch.pool.insert(start);
+            self.walk(&query, 0, cut, scratch);
+        }
+        give(scratch.pool.items(), |cost| self.distance(cost), out);
+    }
+
+    /// Walks down to a layer, in each to the node from which no link leads nearer (algorithm 5, the first phase).
+    pub(super) fn descend(
+        &self,
+        query: &Coarse<'_>,
+        layer: u32,
+        scratch: &mut GraphScratch,
+    ) -> Near {
+        let (node, top) = self.entry();
+        let mut cost = [0.0];
+        self.costs(query, &[node], &mut cost);
+        let mut nearest = Near::new(cost[0], node);
+        for layer in (layer + 1..=top).rev() {
+            loop {
+                let GraphScratch { batch, costs, .. } = scratch;
+                batch.clear();
+                batch.extend(self.links(nearest.node(), layer).nodes());
+                costs.resize(batch.len(), 0.0);
+                self.costs(query, batch, costs);
+                let all =
+                    batch.iter().zip(costs.iter()).map(|(&node, &cost)| Near::new(cost, node));
+                match all.min() {
+                    Some(near) if near.cost() < nearest.cost() => nearest = near,
+                    _ => break,
+                }
+            }
+        }
+        nearest
+    }
+
+    /// Expands the nearest nodes of the pool until all in it are expanded (algorithm 2), or the next one is beyond `cut`
+    /// and the walk has stopped getting nearer.
+    pub(super) fn walk(
+        &self,
+        query: &Coarse<'_>,
+        layer: u32,
+        cut: f32,
+        scratch: &mut GraphScratch,
+    ) {
+        let GraphScratch { visited, pool, batch, costs, .. } = scratch;
+        // expansions beyond the cut that brought nothing within it
+        let mut idle = 0;
+        while let Some(near) = pool.expand() {
+            if near.cost() > cut {
+                idle += 1;
+                if idle > PATIENCE {
+                    break;
+                }
+            }
+            batch.clear();
+            batch.extend(self.links(near.node(), layer).nodes().filter(|&n| visited.insert(n)));
+            costs.resize(batch.len(), 0.0);
+            self.costs(query, batch, costs);
+            let nearest = pool.items()[0];
+            for (&node, &cost) in batch.iter().zip(costs.iter()) {
+                let near = Near::new(cost, node);
+                if pool.insert(near) {
+                    fetch(self.links(node, layer).0);
+                    if cost <= cut || near < nearest {
+                        idle = 0;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Nodes beyond the cut that are expanded in a row before a search ends early.
+pub(super) const PATIENCE: usize = 16;

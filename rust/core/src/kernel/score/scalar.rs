@@ -1,0 +1,47 @@
+//! The reference: portable Rust.
+
+use super::super::distance::Line;
+
+pub(super) fn bytes(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    for (row, out) in rows.iter().zip(out) {
+        let pairs = row.bytes().zip(query.bytes());
+        *out = pairs.map(|(x, q)| i32::from(x) * i32::from(q)).sum();
+    }
+}
+
+pub(super) fn signs(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    for (row, out) in rows.iter().zip(out) {
+        let bits = row.bytes().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        let pairs = bits.zip(query.bytes());
+        *out = pairs.map(|(bit, q)| if bit == 1 { i32::from(q) } else { -i32::from(q) }).sum();
+    }
+}
+
+pub(super) fn products(rows: &[&[Line]], query: &[Line], out: &mut [f32]) {
+    for (row, out) in rows.iter().zip(out) {
+        *out = floats(row).zip(floats(query)).map(|(x, q)| x * q).sum();
+    }
+}
+
+pub(super) fn squares(rows: &[&[Line]], query: &[Line], out: &mut [f32]) {
+    for (row, out) in rows.iter().zip(out) {
+        *out = floats(row).zip(floats(query)).map(|(x, q)| (x - q) * (x - q)).sum();
+    }
+}
+
+/// A code, read byte by byte.
+trait Flat {
+    fn bytes(&self) -> impl Iterator<Item = i8>;
+}
+
+impl Flat for [Line] {
+    fn bytes(&self) -> impl Iterator<Item = i8> {
+        self.iter().flat_map(|line| line.0)
+    }
+}
+
+/// The numbers of lines that hold f32.
+pub(super) fn floats(lines: &[Line]) -> impl Iterator<Item = f32> {
+    let words = lines.iter().flat_map(|line| line.0.as_chunks::<4>().0);
+    words.map(|word| f32::from_le_bytes(word.map(i8::cast_unsigned)))
+}
