@@ -144,7 +144,7 @@ impl Graph {
         }
     }
 
-    fn has_room(&self, parent: u32) -> bool {
+    pub(super) fn has_room(&self, parent: u32) -> bool {
         let children = self.facts_words(parent)[fact::CHILDREN].load(Ordering::Relaxed);
         (children as usize) < self.params.m
     }
@@ -216,7 +216,7 @@ impl Graph {
     }
 
     /// Lends the memory to work in.
-    fn with_space<T>(&self, work: impl FnOnce(&mut Space) -> T) -> T {
+    pub(super) fn with_space<T>(&self, work: impl FnOnce(&mut Space) -> T) -> T {
         let kept = self.spaces.lock().expect(UNPOISONED).pop();
         let mut space = kept.unwrap_or_default();
         let result = work(&mut space);

@@ -22,10 +22,12 @@ mod filter;
 mod link;
 mod memory;
 mod params;
+mod repair;
 mod rotation;
 mod scratch;
 mod search;
 mod select;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,7 @@ use crate::metric::Metric;
 pub use codec::{Codec, Prepared, Role};
 pub use params::{Params, Quantization};
 pub use scratch::GraphScratch;
+pub use snapshot::{HEAD, Snapshot};
 
 use codec::{CHUNK, Coarse, Facts};
 use link::Space;
@@ -299,7 +302,7 @@ struct Links<'a>(&'a [AtomicU32]);
 
 impl<'a> Links<'a> {
     /// The words: nodes, marked where a link is fixed.
-    fn words(self) -> impl Iterator<Item = u32> + 'a {
+    fn words(self) -> impl Iterator<Item = u32> + Clone + 'a {
         let words = self.0.iter().map(|word| word.load(Ordering::Acquire));
         words.take_while(|&word| word != NONE)
     }
