@@ -9,14 +9,22 @@ use divan::counter::BytesCount;
 use precedent_bench::vectors::{Clustered, gaussian};
 use precedent_core::Metric;
 use precedent_core::error::Result;
+use precedent_core::hnsw::{Params, Quantization};
 use precedent_core::ids::{EpisodeId, LabelId, PatternId, RowKey};
-use precedent_core::index::{Entry, Index, Originals, Resolved, Scale, Scratch};
+use precedent_core::index::{Entry, Index, Originals, Question, Resolved, Scale, Scratch};
 use precedent_core::kernel::distance::Line;
 
 const ROWS: usize = 100_000;
 const DIMENSION: usize = 768;
 const QUERIES: u64 = 64;
 const K: usize = 10;
+const PARAMS: Params = Params {
+    m: 16,
+    ef_construction: 200,
+    metric: Metric::Cosine,
+    quantization: Quantization::Int8,
+    seed: 1,
+};
 
 fn main() {
     report("clustered", clustered(), |number| manifold().vector(number));
@@ -41,7 +49,7 @@ impl Originals for Shelf<'_> {
 }
 
 fn fill(rows: usize, vector: impl Fn(u64) -> Vec<f32>) -> (Index, Vec<f32>) {
-    let (mut index, mut states) = (Index::new(DIMENSION), Vec::with_capacity(rows * DIMENSION));
+    let (mut index, mut states) = (Index::new(DIMENSION, PARAMS), Vec::with_capacity(rows * DIMENSION));
     for row in 0..rows as i64 {
         let state = vector(row as u64);
         states.extend_from_slice(&state);
@@ -103,7 +111,8 @@ fn search(
     scratch: &mut Scratch,
 ) -> usize {
     let stop = AtomicBool::new(false);
-    let found = index.search(query, metric, K, filter, shelf, scratch, &stop);
+    let question = Question { query, metric, k: K, filter, ef: None, threshold: None };
+    let found = index.search(&question, shelf, scratch, &stop);
     found.expect("nothing stops it").len()
 }
 
@@ -178,7 +187,7 @@ fn quantile_after_a_change(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn append(bencher: Bencher<'_, '_>) {
     let states: Vec<_> = (0..256).map(|i| gaussian(DIMENSION, 5, i)).collect();
-    let mut index = Index::new(DIMENSION);
+    let mut index = Index::new(DIMENSION, PARAMS);
     let mut next = 0;
     bencher.bench_local(|| {
         next += 1;

@@ -3,11 +3,13 @@
 
 from typing import Any, final
 
-from precedent.seam import Columns, Doubles, Filter, Floats, Found, Keys, Pattern, Records
+from precedent.seam import Codes, Columns, Doubles, Filter, Floats, Found, Keys, Pattern, Records
 
 __all__ = [
     "Layer",
     "Patterns",
+    "Quantizer",
+    "Replay",
     "Store",
     "TrainingRun",
     "__version__",
@@ -50,7 +52,8 @@ class Store:
     @property
     def closed(self) -> bool: ...
     @property
-    def graph_changed(self) -> bool: ...
+    def quantizer(self) -> Quantizer: ...
+    def news(self) -> list[str]: ...
     @property
     def hnsw(self) -> dict[str, Any]: ...
     def close(self) -> None: ...
@@ -128,6 +131,12 @@ class Patterns:
     def matching(
         self, state: Floats, k: int, neighbors: int, min_similarity: float, filter: Filter
     ) -> list[tuple[float, float, float, float, Pattern]]: ...
+
+class Quantizer:
+    def bytes_per_vector(self, query: bool) -> int: ...
+    def encode(self, states: Floats, query: bool) -> Codes: ...
+    def decode(self, codes: Codes) -> Floats: ...
+    def search(self, codes: Codes, k: int, filter: Filter) -> tuple[Keys, Floats]: ...
 
 @final
 class Layer:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Columns", "Doubles", "Filter", "Floats", "Found", "Keys", "Pattern", "Records"]
+__all__ = ["Codes", "Columns", "Doubles", "Filter", "Floats", "Found", "Keys", "Pattern", "Records"]
 
 # What `insert` takes and `columns_of` gives: an entry a field of `TrajectoryBatch`; `keys` where given.
 Columns: TypeAlias = dict[str, Any]
@@ -27,3 +27,4 @@ Filter: TypeAlias = dict[str, Any] | None
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Keys: TypeAlias = npt.NDArray[np.int64]
+Codes: TypeAlias = npt.NDArray[np.uint8]

@@ -8,6 +8,31 @@ pub struct Bits {
 }
 
 impl Bits {
+    /// The set with these words, of the positions below `len`; `None` if there are more or fewer words, or bits beyond.
+    pub fn from_words(words: Vec<u64>, len: usize) -> Option<Self> {
+        let spare = words.len() * 64 - len.min(words.len() * 64);
+        let beyond = words.last().is_some_and(|last| spare > 0 && last >> (64 - spare) != 0);
+        (words.len() == len.div_ceil(64) && !beyond).then_some(Self { words, len })
+    }
+
+    /// Positions there are, in the set or not.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no positions.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many positions below `end` are in the set.
+    pub fn count_before(&self, end: usize) -> usize {
+        let whole: usize =
+            self.words.iter().take(end / 64).map(|word| word.count_ones() as usize).sum();
+        let part = self.words.get(end / 64).map_or(0, |word| word & ((1 << (end % 64)) - 1));
+        whole + part.count_ones() as usize
+    }
+
     /// Adds a position at the end.
     pub fn push(&mut self, value: bool) {
         if self.len.is_multiple_of(64) {

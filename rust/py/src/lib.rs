@@ -7,6 +7,7 @@ mod columns;
 mod filter;
 mod layer;
 mod patterns;
+mod quantizer;
 mod raise;
 mod records;
 mod replay;
@@ -21,6 +22,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<store::Store>()?;
     module.add_class::<patterns::Patterns>()?;
+    module.add_class::<quantizer::Quantizer>()?;
     module.add_class::<layer::Layer>()?;
     module.add_class::<training::TrainingRun>()?;
     module.add_class::<replay::Replay>()?;

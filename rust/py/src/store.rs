@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 
 use crate::arrays::vector;
 use crate::layer::Layer;
+use crate::quantizer::Quantizer;
 use crate::raise::Raised;
 use crate::records::Records;
 use crate::search::{Found, Ids, Table};
@@ -105,8 +106,13 @@ impl Store {
     }
 
     #[getter]
-    fn graph_changed(&self) -> bool {
-        self.core.graph_changed()
+    fn quantizer(&self) -> Quantizer {
+        Quantizer { core: Arc::clone(&self.core) }
+    }
+
+    /// What happened to the index that is worth a line in a log, since this was last asked.
+    fn news(&self) -> Vec<String> {
+        if self.core.has_news() { self.core.news() } else { Vec::new() }
     }
 
     #[getter]
@@ -118,7 +124,7 @@ impl Store {
         mapping.set_item("ef_construction", settings.ef_construction)?;
         mapping.set_item("ef_search", settings.ef_search)?;
         mapping.set_item("metric", settings.metric.name())?;
-        mapping.set_item("quantization", settings.quantization.clone())?;
+        mapping.set_item("quantization", settings.quantization.name())?;
         mapping.set_item("build_above", settings.build_above)?;
         Ok(mapping)
     }
@@ -366,11 +372,11 @@ impl Store {
     }
 
     fn flush(&self, py: Python<'_>) -> Result<()> {
-        Ok(py.detach(|| self.core.flush())?)
+        interruptible(py, |poll| self.core.flush(poll))
     }
 
     fn rebuild_index(&self, py: Python<'_>) -> Result<()> {
-        Ok(py.detach(|| self.core.rebuild_index())?)
+        interruptible(py, |poll| self.core.rebuild_index(poll))
     }
 
     fn backup(&self, py: Python<'_>, path: &str) -> Result<()> {
@@ -416,13 +422,14 @@ impl Store {
 
 fn hnsw_settings(mapping: &Bound<'_, PyDict>) -> Result<HnswSettings> {
     let metric: Option<String> = get(mapping, "metric")?;
+    let quantization: Option<String> = get(mapping, "quantization")?;
     Ok(HnswSettings {
         enabled: get(mapping, "enabled")?,
         m: optional_size(mapping, "m")?,
         ef_construction: optional_size(mapping, "ef_construction")?,
         ef_search: optional_size(mapping, "ef_search")?,
         metric: metric.as_deref().map(str::parse).transpose()?,
-        quantization: get(mapping, "quantization")?,
+        quantization: quantization.as_deref().map(str::parse).transpose()?,
         build_above: optional_size(mapping, "build_above")?,
     })
 }

@@ -64,7 +64,7 @@ pub(super) fn judge(
     for ((&product, shape), (least, most)) in rows {
         let [scale, length, left_out] = [shape.scale, shape.norm, shape.residual].map(f64::from);
         let (product, miss) = (step * scale * product, coded * left_out + per_norm * length);
-        let (cost, miss) = match codec.metric() {
+        let (cost, miss) = match query.metric {
             Metric::Cosine => {
                 let inverse = 1.0 / (norm.max(TINY) * length.max(TINY));
                 (1.0 - product * inverse, miss * inverse)
@@ -81,7 +81,7 @@ pub(super) fn judge(
 
 /// The cost at full precision, summed as answers are.
 fn exact(codec: &Codec, query: &Prepared, row: &[f32]) -> f64 {
-    match codec.metric() {
+    match query.metric {
         Metric::Cosine => {
             let (dot, square) = codec.kernel.products(&query.state, row);
             let lengths = (query.square * square).sqrt();

@@ -43,6 +43,8 @@ pub struct Prepared {
     /// The squared length of `state`, where that is what rows are measured against.
     pub(super) square: f64,
     turned: Vec<f32>,
+    /// What bounds are of; walks and estimates know the graph's metric only.
+    pub(super) metric: Metric,
     /// False for a query that came as a code: there is nothing finer behind it.
     pub(super) exact: bool,
 }
@@ -165,8 +167,8 @@ impl Codec {
     /// Codes a query in the memory that `into` has.
     pub(super) fn prepare(&self, query: &[f32], into: &mut Prepared) {
         assert_eq!(query.len(), self.dimension, "a query of the graph's dimension");
-        let Prepared { lines, times, plus, fine, state, square, turned, exact } = into;
-        *exact = true;
+        let Prepared { lines, times, plus, fine, state, square, turned, metric, exact } = into;
+        (*metric, *exact) = (self.metric, true);
         lines.clear();
         let (unit, norm) = match self.quantization {
             Quantization::None => {

@@ -166,6 +166,19 @@ impl Graph {
         node
     }
 
+    /// Pushes a copy of a row of another graph of the same dimension and parameters.
+    pub fn push_copy(&self, from: &Self, node: NodeId) -> NodeId {
+        let (code, facts) = from.coded(node.0);
+        let pushing = self.pushing.lock().expect(UNPOISONED);
+        let level = self.params.level(self.len() as u32);
+        let node = self.place(level, |lines| {
+            lines.copy_from_slice(code);
+            facts
+        });
+        drop(pushing);
+        node
+    }
+
     /// Adds a row with empty lists in all its layers.
     fn place(&self, level: u32, code: impl FnOnce(&mut [Line]) -> Facts) -> NodeId {
         let upper = self.upper.len() as u32;
@@ -191,6 +204,12 @@ impl Graph {
     /// Codes a query in the memory that `into` has.
     pub fn prepare(&self, query: &[f32], into: &mut Prepared) {
         self.codec.prepare(query, into);
+    }
+
+    /// [`Self::prepare`] for [`Self::judge`] under another metric than the graph's. Walks and estimates stay the graph's.
+    pub fn prepare_for(&self, query: &[f32], metric: Metric, into: &mut Prepared) {
+        self.codec.prepare(query, into);
+        into.metric = metric;
     }
 
     /// Sets `least` and `most` to certified bounds of the cost of each row: the distance, for Euclid its square. Tight

@@ -13,6 +13,15 @@ pub(super) struct Chains {
 }
 
 impl Chains {
+    /// The chains of rows with these hashes.
+    pub(super) fn of(hashes: &[u64]) -> Self {
+        let buckets = hashes.len().next_power_of_two().max(64);
+        let mut chains = Self { newest: vec![END; buckets], older: Vec::new() };
+        chains.older.reserve_exact(hashes.len());
+        hashes.iter().for_each(|&hash| chains.link(hash));
+        chains
+    }
+
     /// Links the row after the last one. `hashes` are those of all rows, this one included.
     pub(super) fn push(&mut self, hash: u64, hashes: &[u64]) {
         let row = self.older.len();

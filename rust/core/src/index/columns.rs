@@ -25,6 +25,15 @@ pub(super) struct Agent(i64);
 impl Agent {
     /// SQLite numbers rows upwards from 1, so the least number is nobody's.
     const NONE: i64 = i64::MIN;
+
+    /// The number that [`Self::of`] takes.
+    pub(super) fn number(self) -> i64 {
+        self.0
+    }
+
+    pub(super) fn of(number: i64) -> Self {
+        Self(number)
+    }
 }
 
 impl From<Option<LabelId>> for Agent {
@@ -138,16 +147,23 @@ impl Columns {
         }
     }
 
-    /// Forgets the dead rows and the episodes that ended with them. Every slot changes.
-    pub(super) fn compact(&mut self) {
-        let (episodes, places) = self.episodes.compacted();
-        let mut kept = Self { episodes, ..Self::default() };
-        kept.reserve(self.len() - self.dead);
-        for at in self.live.iter() {
+    /// Keeps the rows of `kept`, dead ones among them too, and forgets the others, all dead, with the episodes that ended
+    /// with them. Every slot changes.
+    pub(super) fn keep(&mut self, kept: &Bits) {
+        let mut needed = vec![false; self.episodes.len()];
+        kept.iter().for_each(|at| needed[self.episode[at] as usize] = true);
+        let (episodes, places) = self.episodes.compacted(&needed);
+        let mut columns = Self { episodes, ..Self::default() };
+        columns.reserve(kept.count());
+        for at in kept.iter() {
             let entry = self.entry(Slot(at as u32));
-            kept.push_entered(&entry, places[self.episode[at] as usize]);
+            columns.push_entered(&entry, places[self.episode[at] as usize]);
+            if !self.live.get(at) {
+                columns.live.unset(columns.len() - 1);
+                columns.dead += 1;
+            }
         }
-        *self = kept;
+        *self = columns;
     }
 
     fn reserve(&mut self, rows: usize) {
@@ -200,6 +216,29 @@ struct Episode {
 }
 
 impl Episodes {
+    /// From ids and totals by place, and what places the rows refer to; `None` if an id is there twice.
+    pub(super) fn of(table: &[(EpisodeId, f64)], rows: &[u32], live: &Bits) -> Option<Self> {
+        let mut episodes = Self::default();
+        episodes.places.reserve(table.len());
+        for (place, &(id, total)) in (0..).zip(table) {
+            if episodes.places.insert(id, place).is_some() {
+                return None;
+            }
+            episodes.table.push(Episode { id, total, rows: 0, entered: false });
+        }
+        for (at, place) in rows.iter().enumerate() {
+            let episode = episodes.table.get_mut(*place as usize)?;
+            episode.entered = true;
+            episode.rows += u32::from(live.get(at));
+        }
+        Some(episodes)
+    }
+
+    /// Ids and totals by place.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (EpisodeId, f64)> {
+        self.table.iter().map(|episode| (episode.id, episode.total))
+    }
+
     pub(super) fn id(&self, place: u32) -> EpisodeId {
         self.table[place as usize].id
     }
@@ -244,21 +283,18 @@ impl Episodes {
         self.table[place as usize].rows -= 1;
     }
 
-    /// A copy without the episodes that ended, and for every old place the new one. An episode whose total came
-    /// before its rows stays.
-    fn compacted(&self) -> (Self, Vec<u32>) {
+    /// A copy without the episodes that ended and are not needed, and for every old place the new one. An episode whose
+    /// total came before its rows stays.
+    fn compacted(&self, needed: &[bool]) -> (Self, Vec<u32>) {
         let mut kept = Self::default();
-        let places = self
-            .table
-            .iter()
-            .map(|episode| {
-                if episode.rows > 0 || !episode.entered {
-                    kept.places.insert(episode.id, kept.table.len() as u32);
-                    kept.table.push(*episode);
-                }
-                kept.table.len().saturating_sub(1) as u32
-            })
-            .collect();
+        let places = self.table.iter().zip(needed).map(|(episode, needed)| {
+            if *needed || !episode.entered {
+                kept.places.insert(episode.id, kept.table.len() as u32);
+                kept.table.push(*episode);
+            }
+            kept.table.len().saturating_sub(1) as u32
+        });
+        let places = places.collect();
         (kept, places)
     }
 

@@ -1,36 +1,43 @@
 //! What the store asks about its rows without touching the file: which rows match a filter, which are nearest to a
 //! query, where a return ranks. No SQL, no strings: the store resolves names to numbers before it comes here.
 //!
-//! Everything in here is derived from the file and lives in memory only. Rows have dense places in order of their keys;
-//! removed rows keep theirs until a fifth of all are dead, then the storage is compacted.
+//! Everything in here is derived from the file. Rows have dense places in order of their keys, the same in the columns
+//! and in the graph, which holds their codes; removed rows keep theirs until a fifth of all are dead, then the storage is
+//! compacted: at once where nothing is linked, else by whoever links ([`Index::worth_compacting`]).
 
-mod bounds;
 mod chains;
-mod codes;
+mod coarse;
 mod columns;
+mod cost;
 mod exact;
 mod filter;
 mod order;
+mod originals;
 mod quantile;
+pub(crate) mod save;
 mod scan;
+pub(crate) mod sidecar;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use filter::Resolved;
 pub use quantile::Scale;
 
+use crate::bits::Bits;
 use crate::error::Result;
+use crate::hnsw::{Graph, NodeId, Params};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::kernel::distance::Kernel;
 use crate::metric::Metric;
 
-use crate::bits::Bits;
-use codes::Codes;
 use columns::{Columns, Slot};
 use filter::Criteria;
+use originals::Copied;
 use quantile::Quantiles;
-use scan::{Scan, Workspace};
+use scan::{Scan, Walk, Workspace};
+
+pub(crate) use cost::worth;
 
 /// One row as the index needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,25 +89,53 @@ pub struct Scratch {
     space: Workspace,
 }
 
+/// What is asked of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The state, of the index's dimension.
+    pub query: &'a [f32],
+    /// What nearness means; another metric than the graph's is answered by scan.
+    pub metric: Metric,
+    /// At most so many answers.
+    pub k: usize,
+    /// The rows that may be answers.
+    pub filter: &'a Resolved,
+    /// Candidates of a walk, at least `k`; `None` forbids walking: the answer is proven equal to brute force.
+    pub ef: Option<usize>,
+    /// The least similarity that counts; answers below it may be left out.
+    pub threshold: Option<f64>,
+}
+
 /// The rows of one store, in memory.
 #[derive(Debug)]
 pub struct Index {
     dimension: usize,
     kernel: Kernel,
     columns: Columns,
-    codes: Codes,
+    graph: Arc<Graph>,
+    copied: Option<Copied>,
     quantiles: Mutex<Quantiles>,
+    /// What was linked when the index was last saved, and what was removed since.
+    saved: Saved,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Saved {
+    linked: usize,
+    removed: usize,
 }
 
 impl Index {
     /// An index without rows, for states of `dimension` numbers.
-    pub fn new(dimension: usize) -> Self {
+    pub fn new(dimension: usize, params: Params) -> Self {
         Self {
             dimension,
             kernel: Kernel::best(),
             columns: Columns::default(),
-            codes: Codes::new(dimension),
+            graph: Arc::new(Graph::new(dimension, params)),
+            copied: None,
             quantiles: Mutex::default(),
+            saved: Saved::default(),
         }
     }
 
@@ -108,23 +143,69 @@ impl Index {
     pub fn append(&mut self, entry: &Entry, state: &[f32]) {
         assert_eq!(state.len(), self.dimension, "a state of the index's dimension");
         let slot = self.columns.push(entry);
-        self.codes.push(self.kernel, state);
+        let node = self.graph.push(state);
+        debug_assert_eq!(node.0, slot.0, "columns and graph count alike");
         quantiles(&mut self.quantiles).enter(&self.columns, slot);
     }
 
-    /// Takes rows out; keys that are not there are ignored. Storage is compacted when a fifth of it is dead.
+    /// Takes rows out; keys that are not there are ignored. They are in no answer from now on.
     pub fn remove(&mut self, keys: &[RowKey]) {
         for &key in keys {
             if let Some(slot) = self.columns.slot(key) {
                 quantiles(&mut self.quantiles).leave(&self.columns, slot);
                 self.columns.bury(slot);
+                self.saved.removed += 1;
             }
         }
-        if self.columns.dead > 0 && self.columns.dead * 5 >= self.columns.len() {
-            self.codes.compact(&self.columns.live);
-            self.columns.compact();
-            quantiles(&mut self.quantiles).forget();
+        if self.graph.linked() == 0 && self.is_worn() {
+            let live = self.columns.live.clone();
+            let kept = Graph::new(self.dimension, *self.graph.params());
+            for at in live.iter() {
+                kept.push_copy(&self.graph, NodeId(at as u32));
+            }
+            self.take(kept, &live);
         }
+    }
+
+    /// The rows that live, if a fifth of a graph with links is dead: whoever links makes [`Graph::consolidated`] of them
+    /// and gives it to [`Self::swap`].
+    pub fn worth_compacting(&self) -> Option<Bits> {
+        (self.graph.linked() > 0 && self.is_worn()).then(|| self.columns.live.clone())
+    }
+
+    /// Takes the compacted graph in the place of `old`, of which it has the rows `kept`; rows that came since follow.
+    /// Nothing happens if `old` is no longer the graph of this index.
+    pub fn swap(&mut self, old: &Arc<Graph>, new: Graph, kept: &Bits) {
+        if !Arc::ptr_eq(&self.graph, old) {
+            return;
+        }
+        let mut kept = kept.clone();
+        for at in kept.len()..self.columns.len() {
+            new.push_copy(old, NodeId(at as u32));
+            kept.push(true);
+        }
+        // links that were saved and went with their rows are no new ones
+        let gone = old.linked().saturating_sub(new.linked());
+        self.saved.linked = self.saved.linked.saturating_sub(gone);
+        self.take(new, &kept);
+    }
+
+    fn take(&mut self, graph: Graph, kept: &Bits) {
+        self.graph = Arc::new(graph);
+        self.columns.keep(kept);
+        if let Some(copied) = &mut self.copied {
+            copied.keep(kept);
+        }
+        quantiles(&mut self.quantiles).forget();
+    }
+
+    fn is_worn(&self) -> bool {
+        self.columns.dead > 0 && self.columns.dead * 5 >= self.columns.len()
+    }
+
+    /// The graph, for whoever links it.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
     }
 
     /// Sets a row's return; a key that is not there is ignored.
@@ -154,6 +235,11 @@ impl Index {
         self.len() == 0
     }
 
+    /// Rows that walks find.
+    pub fn linked(&self) -> usize {
+        self.columns.live.count_before(self.graph.linked())
+    }
+
     /// The newest key that was ever appended and is not compacted away.
     pub fn last_key(&self) -> Option<RowKey> {
         self.columns.key.last().copied()
@@ -161,12 +247,19 @@ impl Index {
 
     /// Anonymous bytes held.
     pub fn bytes(&self) -> usize {
-        self.columns.bytes() + self.codes.bytes() + self.asked().bytes()
+        let copied = self.copied.as_ref().map_or(0, Copied::bytes);
+        self.columns.bytes() + self.graph.bytes() + copied + self.asked().bytes()
     }
 
     /// Facts of one row, for those who vote over neighbours.
     pub fn entry(&self, key: RowKey) -> Option<Entry> {
         self.columns.slot(key).map(|slot| self.columns.entry(slot))
+    }
+
+    /// Whether a row's code can be that of `state`.
+    pub fn codes(&self, key: RowKey, state: &[f32], scratch: &mut Scratch) -> bool {
+        let Some(slot) = self.columns.slot(key) else { return false };
+        scratch.space.codes(&self.graph, slot, state)
     }
 
     /// The matching rows, in order of insertion.
@@ -209,29 +302,72 @@ impl Index {
         ids
     }
 
-    /// The `k` nearest among the matches, nearest first, ties to the smaller key: exactly what measuring every match
-    /// at full precision would answer. `stop` is polled every few thousand rows; once true the search ends with
-    /// [`crate::Error::Closed`].
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the question, the places it is answered from, and its end"
-    )]
+    /// The nearest among the matches, nearest first, ties to the smaller key. Where the question forbids walking, or
+    /// scanning is cheaper, exactly what measuring every match at full precision would answer; else rows that are not
+    /// linked yet are scanned and those that are searched by a walk. `stop` is polled every few thousand rows; once true
+    /// the search ends with [`crate::Error::Closed`].
     pub fn search(
         &self,
-        query: &[f32],
-        metric: Metric,
-        k: usize,
-        filter: &Resolved,
+        question: &Question<'_>,
         originals: &mut dyn Originals,
         scratch: &mut Scratch,
         stop: &AtomicBool,
     ) -> Result<Vec<Hit>> {
+        let Question { query, metric, k, filter, ef, threshold } = *question;
         assert_eq!(query.len(), self.dimension, "a query of the index's dimension");
         let Scratch { rows, space } = scratch;
-        Criteria::new(filter).select(&self.columns, rows);
-        let Self { kernel, columns, codes, .. } = self;
-        let scan = Scan { kernel: *kernel, columns, codes, query, metric, k, stop };
-        scan.run(rows, originals, space)
+        let rows = if filter.is_empty() {
+            &self.columns.live
+        } else {
+            Criteria::new(filter).select(&self.columns, rows);
+            &*rows
+        };
+        let scan = Scan {
+            kernel: self.kernel,
+            columns: &self.columns,
+            graph: &self.graph,
+            copied: self.copied.as_ref(),
+            query,
+            metric,
+            k,
+            threshold,
+            stop,
+        };
+        let ef = ef.filter(|_| metric == self.graph.params().metric);
+        let walk = ef.and_then(|ef| self.walk(rows, filter, ef));
+        scan.run(rows, walk.as_ref(), originals, space)
+    }
+
+    /// The nearest among the matches to a code that stands for a query, by estimated distance, ties to the smaller key:
+    /// rows are judged by their codes alone. `ef` and `stop` as in [`Self::search`].
+    pub fn search_code(
+        &self,
+        code: &[u8],
+        k: usize,
+        filter: &Resolved,
+        ef: Option<usize>,
+        scratch: &mut Scratch,
+        stop: &AtomicBool,
+    ) -> Result<Vec<(RowKey, f32)>> {
+        let Scratch { rows, space } = scratch;
+        let rows = if filter.is_empty() {
+            &self.columns.live
+        } else {
+            Criteria::new(filter).select(&self.columns, rows);
+            &*rows
+        };
+        let walk = ef.and_then(|ef| self.walk(rows, filter, ef));
+        let found = coarse::search(&self.graph, code, k, rows, walk.as_ref(), space, stop)?;
+        Ok(found.into_iter().map(|(node, far)| (self.columns.key[node.0 as usize], far)).collect())
+    }
+
+    /// How `rows`, which match the filter, are walked, if that is cheaper than to scan them.
+    fn walk<'r>(&self, rows: &'r Bits, filter: &Resolved, ef: usize) -> Option<Walk<'r>> {
+        let (every, linked) = (rows.len(), self.graph.linked());
+        let matches = if filter.is_empty() { self.len() } else { rows.count() };
+        let admit = (matches < every).then_some(rows);
+        let walks = cost::walks(&self.graph, linked, matches, every, ef);
+        walks.then_some(Walk { ef, linked, matches, admit })
     }
 
     /// The number below which a share `q` (0 to 1) of the matches lies, interpolated linearly at `q * (n - 1)` as

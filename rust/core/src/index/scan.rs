@@ -1,20 +1,20 @@
-//! The exact scan: one pass over the codes leaves the rows that could be among the nearest, and only these are measured
-//! at full precision.
+//! How the nearest are found: rows are judged by their codes, all of them or those that a walk through the graph brought,
+//! and only what could be among the nearest is measured at full precision.
 
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::bits::Bits;
 use crate::error::{Error, Result};
+use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared};
 use crate::ids::RowKey;
-use crate::kernel::distance::{Fine, Kernel, Line};
+use crate::kernel::distance::Kernel;
 use crate::metric::Metric;
 
-use super::bounds::{Bounds, Facts};
-use super::codes::Codes;
 use super::columns::{Columns, Slot};
 use super::exact::Exact;
+use super::originals::Copied;
 use super::{Hit, Originals};
-use crate::bits::Bits;
 
 /// Rows that are judged together.
 const BATCH: usize = 256;
@@ -51,27 +51,85 @@ struct Candidate {
     slot: Slot,
 }
 
-/// The memory of a scan.
+/// The memory of a search.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    fine: Fine,
+    pub(super) prepared: Prepared,
+    pub(super) graph: GraphScratch,
+    pub(super) walked: Vec<(NodeId, f32)>,
     candidates: Vec<Candidate>,
     /// The k smallest upper bounds so far, the greatest on top.
     most: BinaryHeap<Ordered>,
     /// The k nearest so far, the farthest on top.
     nearest: BinaryHeap<(Ordered, RowKey)>,
-    keys: Vec<RowKey>,
+    /// Rows whose state has to be read from the database.
+    far: Vec<RowKey>,
+    state: Vec<f32>,
+}
+
+impl Workspace {
+    /// Whether the code of a row allows that it is `state`: that their distance, judged by the code, may be none.
+    pub(super) fn codes(&mut self, graph: &Graph, slot: Slot, state: &[f32]) -> bool {
+        graph.prepare_for(state, Metric::Euclidean, &mut self.prepared);
+        let (mut least, mut most) = ([0.0], [0.0]);
+        graph.judge(&self.prepared, &[NodeId(slot.0)], &mut least, &mut most);
+        let square: f64 = state.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        let near = 1e-9 * (1.0 + square); // squares are summed in more than one way
+        least[0].is_nan() || (least[0] <= near && most[0] >= -near)
+    }
 }
 
 /// A question to the codes.
 pub(super) struct Scan<'a> {
     pub(super) kernel: Kernel,
     pub(super) columns: &'a Columns,
-    pub(super) codes: &'a Codes,
+    pub(super) graph: &'a Graph,
+    pub(super) copied: Option<&'a Copied>,
     pub(super) query: &'a [f32],
     pub(super) metric: Metric,
     pub(super) k: usize,
+    pub(super) threshold: Option<f64>,
     pub(super) stop: &'a AtomicBool,
+}
+
+/// How the linked rows are walked instead of scanned.
+pub(super) struct Walk<'a> {
+    pub(super) ef: usize,
+    /// Rows from here on are scanned.
+    pub(super) linked: usize,
+    /// How many rows may be answers.
+    pub(super) matches: usize,
+    /// Which; `None` is all.
+    pub(super) admit: Option<&'a Bits>,
+}
+
+/// Rows that could be among the nearest, and what those cost at most.
+struct Sieve<'a> {
+    k: usize,
+    limit: f64,
+    candidates: &'a mut Vec<Candidate>,
+    most: &'a mut BinaryHeap<Ordered>,
+}
+
+impl Sieve<'_> {
+    /// Keeps a row, whose cost has these bounds, if it could be among the k nearest: if its cost, at its least, does not
+    /// exceed what k rows cost at most. NaN could be anything.
+    fn offer(&mut self, slot: Slot, least: f64, most: f64) {
+        if least > self.limit {
+            return;
+        }
+        let least = if least.is_nan() { f64::NEG_INFINITY } else { least };
+        self.candidates.push(Candidate { least, slot });
+        if most < self.limit {
+            self.most.push(Ordered(most));
+            if self.most.len() > self.k {
+                self.most.pop();
+            }
+            if self.most.len() == self.k {
+                self.limit = self.most.peek().map_or(self.limit, |worst| worst.0);
+            }
+        }
+    }
 }
 
 impl Scan<'_> {
@@ -79,98 +137,128 @@ impl Scan<'_> {
     pub(super) fn run(
         &self,
         rows: &Bits,
+        walk: Option<&Walk<'_>>,
         originals: &mut dyn Originals,
         space: &mut Workspace,
     ) -> Result<Vec<Hit>> {
-        let Workspace { fine, candidates, most, nearest, keys } = space;
+        let Workspace { prepared, graph, walked, candidates, most, nearest, far, state } = space;
         candidates.clear();
         most.clear();
         nearest.clear();
         if self.k == 0 {
             return Ok(Vec::new());
         }
-        fine.encode(self.query);
-        let bounds = Bounds::new(self.metric, fine);
-        self.collect(rows, fine, &bounds, candidates, most)?;
+        self.graph.prepare_for(self.query, self.metric, prepared);
+        let limit = self.worst().map_or(f64::INFINITY, |distance| self.cost(distance));
+        let mut sieve = Sieve { k: self.k, limit, candidates, most };
+        let mut first = 0;
+        if let Some(&Walk { ef, linked, matches, admit }) = walk {
+            first = linked;
+            let cut = self.worst().map(|distance| (distance + self.leeway(distance)) as f32);
+            self.graph.search(prepared, ef, admit, matches, cut, graph, walked);
+            // rows that were linked after the walk began may be among them, and will be scanned
+            let before =
+                walked.iter().map(|(node, _)| *node).filter(|node| (node.0 as usize) < linked);
+            self.judge(before, prepared, &mut sieve)?;
+        }
+        self.judge(from(rows, first), prepared, &mut sieve)?;
+        let limit = sieve.limit;
+        candidates.retain(|row| row.least <= limit);
         // the total order puts equal optimism in order of the keys, so that a heap of twins is read as it lies
         candidates.sort_unstable_by(|a, b| a.least.total_cmp(&b.least).then(a.slot.cmp(&b.slot)));
-        self.measure(&bounds, candidates, originals, keys, nearest)
+        state.resize(self.query.len(), 0.0);
+        self.measure(candidates, originals, far, state, nearest)
     }
 
-    /// Leaves in `candidates` every row that could be among the k nearest: whose cost, at its least, does not exceed
-    /// what k rows cost at most.
-    fn collect(
-        &self,
-        rows: &Bits,
-        fine: &Fine,
-        bounds: &Bounds,
-        candidates: &mut Vec<Candidate>,
-        most: &mut BinaryHeap<Ordered>,
-    ) -> Result<()> {
-        let mut batch = Batch::new();
-        let mut limit = f64::INFINITY;
-        let mut admit = |batch: &mut Batch<'_>, count: usize| {
-            batch.judge(count, self.kernel, self.codes, fine, bounds);
-            for (i, &slot) in batch.slots[..count].iter().enumerate() {
-                let least = batch.least[i];
-                if least > limit {
-                    continue; // NaN goes on: such a row could be anything
-                }
-                let least = if least.is_nan() { f64::NEG_INFINITY } else { least };
-                candidates.push(Candidate { least, slot });
-                if batch.most[i] < limit {
-                    most.push(Ordered(batch.most[i]));
-                    if most.len() > self.k {
-                        most.pop();
-                    }
-                    if most.len() == self.k {
-                        limit = most.peek().map_or(limit, |worst| worst.0);
-                    }
-                }
-            }
-            batch.drop_front(count);
+    /// The distance beyond which nothing counts; a hair more, so that rounding decides nothing.
+    fn worst(&self) -> Option<f64> {
+        let threshold = self.threshold?;
+        let distance = match self.metric {
+            Metric::Cosine if threshold <= 0.0 => return None, // similarities end there, distances do not
+            Metric::Cosine => 1.0 - threshold,
+            Metric::Euclidean if threshold <= 0.0 => return None,
+            Metric::Euclidean => 1.0 / threshold - 1.0,
+            Metric::Dot => -threshold,
         };
-        let mut since = 0;
-        for (at, &word) in rows.words().iter().enumerate() {
-            let mut word = word;
-            while word != 0 {
-                let slot = Slot((at * 64) as u32 + word.trailing_zeros());
-                word &= word - 1;
-                batch.add(slot, self.codes);
+        Some(distance + 1e-9 * (1.0 + distance.abs()))
+    }
+
+    /// How much farther a walk looks than the threshold says: it goes by estimates, which miss by a part of the lengths of
+    /// the two states, and what they miss by must not cost an answer.
+    fn leeway(&self, distance: f64) -> f64 {
+        let (square, _) = self.kernel.products(self.query, self.query);
+        let length = match self.metric {
+            Metric::Cosine => 1.0,
+            Metric::Euclidean => square.sqrt(),
+            Metric::Dot => square,
+        };
+        0.02 * (distance.abs() + length)
+    }
+
+    /// The cost of an exact distance: what bounds are bounds of.
+    fn cost(&self, distance: f64) -> f64 {
+        match self.metric {
+            Metric::Cosine | Metric::Dot => distance,
+            Metric::Euclidean => distance.abs() * distance,
+        }
+    }
+
+    /// Offers every one of `nodes`.
+    fn judge(
+        &self,
+        nodes: impl Iterator<Item = NodeId>,
+        prepared: &Prepared,
+        sieve: &mut Sieve<'_>,
+    ) -> Result<()> {
+        let mut batch = [NodeId(0); BATCH];
+        let (mut least, mut most) = ([0.0; BATCH], [0.0; BATCH]);
+        let (mut nodes, mut since) = (nodes.fuse(), 0);
+        loop {
+            let mut count = 0;
+            for (place, node) in batch.iter_mut().zip(&mut nodes) {
+                *place = node;
+                count += 1;
             }
-            if batch.len > BATCH - 64 {
-                // the last rows wait: they are on their way from memory while these are judged
-                let count = batch.len - Kernel::AHEAD;
-                admit(&mut batch, count);
-                since += 1;
-                if since % PATIENCE == 1 {
-                    self.go_on()?;
-                }
+            if since % PATIENCE == 0 {
+                self.go_on()?;
+            }
+            since += 1;
+            self.graph.judge(prepared, &batch[..count], &mut least[..count], &mut most[..count]);
+            for at in 0..count {
+                sieve.offer(Slot(batch[at].0), least[at], most[at]);
+            }
+            if count < BATCH {
+                return Ok(());
             }
         }
-        self.go_on()?;
-        let count = batch.len;
-        admit(&mut batch, count);
-        candidates.retain(|row| row.least <= limit);
-        Ok(())
     }
 
     /// Reads the candidates, the most promising first, until none of the rest can be or tie with one of the k nearest.
     fn measure(
         &self,
-        bounds: &Bounds,
         candidates: &mut [Candidate],
         originals: &mut dyn Originals,
-        keys: &mut Vec<RowKey>,
+        far: &mut Vec<RowKey>,
+        state: &mut [f32],
         nearest: &mut BinaryHeap<(Ordered, RowKey)>,
     ) -> Result<Vec<Hit>> {
         let exact = Exact::new(self.kernel, self.metric, self.query);
         let (mut rest, mut read) = (candidates, 0);
+        let meet = |key: RowKey, distance: f64, nearest: &mut BinaryHeap<_>| {
+            let found = (Ordered(distance), key);
+            if nearest.len() < self.k {
+                nearest.push(found);
+            } else if let Some(mut worst) = nearest.peek_mut()
+                && found < *worst
+            {
+                *worst = found;
+            }
+        };
         loop {
             // few at a time while little is known; in larger strokes if very many have to be read
             let wanted = if read == 0 { self.k } else { read / 2 }.clamp(8, MOST_READ);
             let full = nearest.len() == self.k;
-            let limit = nearest.peek().filter(|_| full).map(|(worst, _)| bounds.cost(worst.0));
+            let limit = nearest.peek().filter(|_| full).map(|(worst, _)| self.cost(worst.0));
             let worth = rest
                 .iter()
                 .take(wanted)
@@ -182,18 +270,20 @@ impl Scan<'_> {
             self.go_on()?;
             let (now, later) = rest.split_at_mut(worth);
             now.sort_unstable_by_key(|row| row.slot);
-            keys.clear();
-            keys.extend(now.iter().map(|row| self.columns.key[row.slot.at()]));
-            originals.read(keys, &mut |at, state| {
-                let found = (Ordered(exact.distance(state)), keys[at]);
-                if nearest.len() < self.k {
-                    nearest.push(found);
-                } else if let Some(mut worst) = nearest.peek_mut()
-                    && found < *worst
-                {
-                    *worst = found;
+            far.clear();
+            for row in &*now {
+                let key = self.columns.key[row.slot.at()];
+                if self.copied.is_some_and(|copied| copied.state(row.slot, state)) {
+                    meet(key, exact.distance(state), nearest);
+                } else {
+                    far.push(key);
                 }
-            })?;
+            }
+            if !far.is_empty() {
+                originals.read(far, &mut |at, state| {
+                    meet(far[at], exact.distance(state), nearest);
+                })?;
+            }
             read += worth;
             rest = later;
         }
@@ -213,61 +303,16 @@ impl Scan<'_> {
     }
 }
 
-/// Rows that are judged together, wherever they lie.
-struct Batch<'a> {
-    len: usize,
-    slots: [Slot; BATCH],
-    rows: [&'a [Line]; BATCH],
-    dot: [f64; BATCH],
-    scale: [f32; BATCH],
-    norm: [f32; BATCH],
-    residual: [f32; BATCH],
-    least: [f64; BATCH],
-    most: [f64; BATCH],
-}
-
-impl<'a> Batch<'a> {
-    fn new() -> Self {
-        Self {
-            len: 0,
-            slots: [Slot(0); BATCH],
-            rows: [&[]; BATCH],
-            dot: [0.0; BATCH],
-            scale: [0.0; BATCH],
-            norm: [0.0; BATCH],
-            residual: [0.0; BATCH],
-            least: [0.0; BATCH],
-            most: [0.0; BATCH],
-        }
-    }
-
-    fn add(&mut self, slot: Slot, codes: &'a Codes) {
-        self.slots[self.len] = slot;
-        self.rows[self.len] = codes.row(slot);
-        self.len += 1;
-    }
-
-    /// Forgets the first `count` rows.
-    fn drop_front(&mut self, count: usize) {
-        self.slots.copy_within(count..self.len, 0);
-        self.rows.copy_within(count..self.len, 0);
-        self.len -= count;
-    }
-
-    /// Bounds the cost of the first `n` rows.
-    fn judge(&mut self, n: usize, kernel: Kernel, codes: &Codes, fine: &Fine, bounds: &Bounds) {
-        kernel.dots(&self.rows[..self.len], fine, &mut self.dot[..n]);
-        for (i, slot) in self.slots[..n].iter().enumerate() {
-            self.scale[i] = codes.scale[slot.at()];
-            self.norm[i] = codes.norm[slot.at()];
-            self.residual[i] = codes.residual[slot.at()];
-        }
-        let rows = Facts {
-            dot: &self.dot[..n],
-            scale: &self.scale,
-            norm: &self.norm,
-            residual: &self.residual,
-        };
-        bounds.judge(&rows, &mut self.least, &mut self.most);
-    }
+/// The rows of a set from `first` on.
+pub(super) fn from(rows: &Bits, first: usize) -> impl Iterator<Item = NodeId> {
+    let words = rows.words().iter().enumerate().skip(first / 64);
+    words.flat_map(move |(at, &word)| {
+        let before = if at == first / 64 { first % 64 } else { 0 };
+        let mut left = word & (u64::MAX << before);
+        std::iter::from_fn(move || {
+            let node = (left != 0).then(|| NodeId((at * 64) as u32 + left.trailing_zeros()));
+            left &= left.wrapping_sub(1);
+            node
+        })
+    })
 }

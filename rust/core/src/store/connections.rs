@@ -173,6 +173,28 @@ impl Connections {
         result
     }
 
+    /// Runs `look` on a connection that reads a file, outside of any snapshot; `None` where there is only one connection,
+    /// or none is idle.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(&mut Reader) -> Result<T>) -> Result<Option<T>> {
+        if self.target.path.is_none() {
+            return Ok(None);
+        }
+        let idle = self.idle.lock().expect(UNPOISONED).pop();
+        let Some(mut reader) = idle else { return Ok(None) };
+        let found = look(&mut reader);
+        let mut idle = self.idle.lock().expect(UNPOISONED);
+        if idle.len() < IDLE_READERS {
+            idle.push(reader);
+        }
+        drop(idle);
+        found.map(Some)
+    }
+
+    /// Whether nothing is written.
+    pub(super) fn read_only(&self) -> bool {
+        self.target.read_only
+    }
+
     /// Runs `work` on a connection that is in no transaction.
     pub(super) fn bare<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         match &self.writer {

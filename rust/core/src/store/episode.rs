@@ -78,7 +78,7 @@ impl Store {
                 names.collect::<rusqlite::Result<_>>().during(DOING)
             });
         }
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let mut episodes = mirror.index.episodes_matching(&resolve(reader, filter)?);
             episodes.sort_unstable();
             episodes.into_iter().map(|id| episode_name(reader, id.0)).collect()

@@ -50,7 +50,7 @@ impl Experience for Store {
     fn episodes(&self, filter: &Filter) -> Result<Episodes> {
         let open = self.enter()?;
         resolve::check(filter)?;
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let resolved = resolve(reader, filter)?;
             let mut ids = mirror.index.episodes_matching(&resolved);
             ids.sort_unstable();

@@ -24,7 +24,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let now = self.clock.now_ms();
-        open.connections.write(DOING, |connection| insert(connection, rows, &self.facts, now))
+        let insert = |connection: &Connection| insert(connection, rows, &self.facts, now);
+        let ids = open.connections.write(DOING, insert)?;
+        open.rows_came(rows.len);
+        Ok(ids)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One public method is one transaction. Locking: a method holds `gate` for reading while it runs; `close` takes it for
 //! writing, so it waits for them, and raises `stop`, so that it does not wait long. Below the gate come the connection
-//! (see `connections.rs`), then the mirror, then the book of patterns, then the cache; each is taken in that order.
+//! (see `connections.rs`), then the mirror, then the book of patterns, then the cache; each is taken in that order. The
+//! linker's thread goes by the same order from the connection on and never touches the gate.
 
 mod action;
 mod append;
@@ -15,17 +16,21 @@ mod encode;
 mod episode;
 mod experience;
 mod insert;
+mod linker;
 mod model;
+mod news;
 mod open;
 mod options;
 mod pattern;
 mod prune;
+mod quantized;
 mod read;
 mod remove;
 mod resolve;
 mod returns;
 mod schema;
 mod search;
+mod sidecar;
 mod span;
 mod stats;
 mod sync;
@@ -33,8 +38,8 @@ mod validate;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, Weak};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -46,6 +51,7 @@ pub use episode::EpisodeRecord;
 pub use options::{CacheSettings, Durability, Hnsw, HnswSettings, Options, Storage};
 pub use pattern::{PatternMatch, PatternRecord};
 pub use prune::{Prune, Unit};
+pub use quantized::Estimate;
 pub use search::{Answer, Neighbor, Query, SearchOptions};
 pub use stats::Stats;
 pub use validate::Naming;
@@ -54,6 +60,8 @@ pub use verify::VerifyReport;
 use book::Book;
 use cache::Cache;
 use connections::Connections;
+use linker::Linker;
+use news::News;
 use open::Facts;
 use sync::Mirror;
 
@@ -63,16 +71,27 @@ const UNPOISONED: &str = "no holder of this lock panics";
 pub struct Store {
     path: PathBuf,
     read_only: bool,
-    facts: Facts,
+    facts: Arc<Facts>,
     clock: Arc<dyn Clock>,
     /// The process that opened it: connections must not be used on the other side of a fork.
     process: u32,
-    stop: AtomicBool,
-    gate: RwLock<Option<Open>>,
+    stop: Arc<AtomicBool>,
+    news: Arc<News>,
+    gate: RwLock<Option<Arc<Open>>>,
 }
 
-/// What is there until the store is closed.
+/// What is there until the store is closed. The store holds it, and beside the store only the linker's thread.
 struct Open {
+    facts: Arc<Facts>,
+    stop: Arc<AtomicBool>,
+    news: Arc<News>,
+    linker: Linker,
+    /// Where the index lies on disk; `None` if it is neither read nor written.
+    sidecar: Option<PathBuf>,
+    /// How many rows there are, about: what tells that a graph is due before anything was read.
+    rows: AtomicUsize,
+    /// Itself, for the thread it starts.
+    me: Weak<Open>,
     connections: Connections,
     mirror: RwLock<Mirror>,
     book: Mutex<Book>,
@@ -84,7 +103,7 @@ struct Open {
 }
 
 /// Proof that the store stays open while it is held.
-struct Guard<'a>(RwLockReadGuard<'a, Option<Open>>);
+struct Guard<'a>(RwLockReadGuard<'a, Option<Arc<Open>>>);
 
 impl std::ops::Deref for Guard<'_> {
     type Target = Open;
@@ -98,36 +117,58 @@ impl Store {
     /// Opens the store at `path`, or makes one; `:memory:` is a store of its own that is gone when it is closed.
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         let (target, connection, facts) = open::open(path, &options)?;
+        let (facts, stop) = (Arc::new(facts), Arc::new(AtomicBool::new(false)));
+        let news = Arc::new(News::default());
+        if facts.graph_changed {
+            news.tell(format!("the index is built anew under {}", facts.hnsw));
+        }
         let cache = Cache::new(options.cache);
-        let open = Open {
+        let open = Arc::new_cyclic(|me| Open {
+            facts: Arc::clone(&facts),
+            stop: Arc::clone(&stop),
+            news: Arc::clone(&news),
+            linker: Linker::default(),
+            sidecar: sidecar::place(&target, &facts),
+            rows: AtomicUsize::new(0),
+            me: Weak::clone(me),
             connections: Connections::new(target, connection),
-            mirror: RwLock::new(Mirror::new(facts.dimension)),
+            mirror: RwLock::new(Mirror::new(&facts)),
             book: Mutex::new(Book::default()),
             cached: cache.enabled(),
             cache: Mutex::new(cache),
             scratch: Mutex::new(Vec::new()),
             pool: Mutex::new(None),
-        };
+        });
+        open.link_what_is_there()?;
         Ok(Self {
             path: path.to_owned(),
             read_only: options.read_only,
             facts,
             clock: options.clock,
             process: std::process::id(),
-            stop: AtomicBool::new(false),
+            stop,
+            news,
             gate: RwLock::new(Some(open)),
         })
     }
 
-    /// Ends running searches with [`Error::Closed`], waits for other work, and lets go of the file. A second call does
-    /// nothing.
+    /// Ends running searches with [`Error::Closed`], waits for other work, lets go of the file and ends every thread of
+    /// this store. Rows that are not linked yet are linked after the next opening. A second call does nothing.
     pub fn close(&self) -> Result<()> {
         if self.forked() {
             return Ok(());
         }
         self.stop.store(true, Ordering::Relaxed);
-        let open = self.gate.write().expect(UNPOISONED).take();
-        open.map_or(Ok(()), |open| open.connections.close())
+        if let Some(open) = &*self.gate.read().expect(UNPOISONED) {
+            open.linker.hush();
+        }
+        let Some(open) = self.gate.write().expect(UNPOISONED).take() else { return Ok(()) };
+        open.linker.join();
+        if !self.read_only {
+            open.save_the_index(sidecar::Occasion::Closing);
+        }
+        let open = Arc::into_inner(open).expect("its thread has ended, and nobody else holds it");
+        open.connections.close()
     }
 
     /// Whether the store was closed.
@@ -160,9 +201,15 @@ impl Store {
         &self.facts.hnsw
     }
 
-    /// Whether opening it changed the graph's settings in the file, so that the graph is built anew.
-    pub fn graph_changed(&self) -> bool {
-        self.facts.graph_changed
+    /// Whether [`Self::news`] has something; costs next to nothing.
+    pub fn has_news(&self) -> bool {
+        self.news.any()
+    }
+
+    /// What happened to the index that is no error but worth a line in a log, since this was last asked: that it is built
+    /// anew, and why. Also of a store that was closed.
+    pub fn news(&self) -> Vec<String> {
+        self.news.take()
     }
 
     /// The fingerprint of the encoder that makes the states.

@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) storage: Storage,
     pub(super) hnsw: Hnsw,
     pub(super) encoder: Option<String>,
+    /// Which database it is, if the file says.
+    pub(super) identity: Option<[u8; 16]>,
     /// Whether the caller changed the graph's settings of a file that was there.
     pub(super) graph_changed: bool,
 }
@@ -226,9 +228,15 @@ fn settle(connection: &Connection, options: &Options) -> Result<Facts> {
         put(&write, "storage", options.storage.unwrap_or_default().name().to_owned())?;
         put(&write, "metric", options.hnsw.metric.unwrap_or_default().name().to_owned())?;
     }
+    if identity_of(&write)?.is_none() {
+        let mut make = write
+            .prepare_cached("INSERT INTO meta VALUES ('identity', randomblob(16))")
+            .during(SETTING)?;
+        make.execute([]).during(SETTING)?;
+    }
     let before = if recorded { Some(facts(&write, &Options::default())?.hnsw) } else { None };
     let mut facts = facts(&write, options)?;
-    facts.graph_changed = before.is_some_and(|before| before != facts.hnsw);
+    facts.graph_changed = before.is_some_and(|before| !before.same_graph(&facts.hnsw));
     record(&write, &facts)?;
     write.commit().during(SETTING)?;
     Ok(facts)
@@ -250,7 +258,17 @@ fn needs_writing(connection: &Connection, options: &Options) -> Result<bool> {
         || ef_construction.is_some()
         || ef_search.is_some()
         || quantization.is_some();
-    Ok(graph || options.encoder.is_some() && get(connection, "encoder")?.is_none())
+    let unnamed = identity_of(connection)?.is_none();
+    Ok(graph || unnamed || options.encoder.is_some() && get(connection, "encoder")?.is_none())
+}
+
+/// Which database this is: what a sidecar must say to be read beside it. A file that was made before there were sidecars
+/// has none until it is opened for writing.
+fn identity_of(connection: &Connection) -> Result<Option<[u8; 16]>> {
+    match get(connection, "identity")? {
+        Some(Value::Blob(bytes)) => Ok(bytes.try_into().ok()),
+        _ => Ok(None),
+    }
 }
 
 /// What holds: the file's own where the caller said nothing. What cannot both hold is refused.
@@ -312,15 +330,18 @@ fn facts(connection: &Connection, options: &Options) -> Result<Facts> {
             .unwrap_or(defaults.ef_construction),
         ef_search: given.ef_search.or(number("hnsw_ef_search")?).unwrap_or(defaults.ef_search),
         metric,
-        quantization: given
-            .quantization
-            .clone()
-            .or(text("hnsw_quantization")?)
-            .unwrap_or(defaults.quantization),
+        quantization: match given.quantization {
+            Some(given) => given,
+            None => text("hnsw_quantization")?
+                .map_or(Ok(defaults.quantization), |name| name.parse())
+                .map_err(|_| damaged("quantization"))?,
+        },
         build_above: given.build_above,
     };
     let encoder = encoder.or_else(|| options.encoder.clone());
-    Ok(Facts { dimension, action_dimension, storage, hnsw, encoder, graph_changed: false })
+    let identity = identity_of(connection)?;
+    let graph_changed = false;
+    Ok(Facts { dimension, action_dimension, storage, hnsw, encoder, identity, graph_changed })
 }
 
 fn same_dimension(field: &str, stored: usize, given: Option<usize>) -> Result<()> {
@@ -333,15 +354,22 @@ fn same_dimension(field: &str, stored: usize, given: Option<usize>) -> Result<()
 }
 
 fn record(connection: &Connection, facts: &Facts) -> Result<()> {
-    let Facts { dimension: _, action_dimension: _, storage: _, hnsw, encoder, graph_changed: _ } =
-        facts;
+    let Facts {
+        dimension: _,
+        action_dimension: _,
+        storage: _,
+        hnsw,
+        encoder,
+        identity: _,
+        graph_changed: _,
+    } = facts;
     let Hnsw { enabled, m, ef_construction, ef_search, metric: _, quantization, build_above: _ } =
         hnsw;
     put(connection, "hnsw_enabled", i64::from(*enabled))?;
     put(connection, "hnsw_m", *m as i64)?;
     put(connection, "hnsw_ef_construction", *ef_construction as i64)?;
     put(connection, "hnsw_ef_search", *ef_search as i64)?;
-    put(connection, "hnsw_quantization", quantization.clone())?;
+    put(connection, "hnsw_quantization", quantization.name().to_owned())?;
     match encoder {
         Some(encoder) => put(connection, "encoder", encoder.clone()),
         None => Ok(()),

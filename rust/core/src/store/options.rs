@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::hnsw::{Params, Quantization};
 use crate::metric::Metric;
 
 /// How the numbers of states and actions are kept in the file.
@@ -94,9 +95,9 @@ pub struct HnswSettings {
     pub ef_search: Option<usize>,
     /// What nearness means; cosine.
     pub metric: Option<Metric>,
-    /// The graph's codes: "int8".
-    pub quantization: Option<String>,
-    /// Rows from which a graph is built.
+    /// The codes that the graph walks on; int8.
+    pub quantization: Option<Quantization>,
+    /// Rows from which a graph is built, 0 = always; by cost. Of this opening only, the file does not keep it.
     pub build_above: Option<usize>,
 }
 
@@ -112,15 +113,7 @@ impl HnswSettings {
             };
         in_range("hnsw.m", self.m, 2, 128, "2 to 128")?;
         in_range("hnsw.ef_construction", self.ef_construction, 1, usize::MAX, "at least 1")?;
-        in_range("hnsw.ef_search", self.ef_search, 1, usize::MAX, "at least 1")?;
-        if let Some(other) = self.quantization.as_deref().filter(|name| *name != "int8") {
-            return Err(Error::invalid("hnsw.quantization", "\"int8\"", format!("{other:?}")));
-        }
-        if let Some(rows) = self.build_above {
-            let expected = "None: every search scans, no graph is built yet";
-            return Err(Error::invalid("hnsw.build_above", expected, rows));
-        }
-        Ok(())
+        in_range("hnsw.ef_search", self.ef_search, 1, usize::MAX, "at least 1")
     }
 }
 
@@ -137,8 +130,8 @@ pub struct Hnsw {
     pub ef_search: usize,
     /// What nearness means.
     pub metric: Metric,
-    /// The graph's codes.
-    pub quantization: String,
+    /// The codes that the graph walks on.
+    pub quantization: Quantization,
     /// Rows from which a graph is built; `None` = by measured cost.
     pub build_above: Option<usize>,
 }
@@ -151,11 +144,41 @@ impl Default for Hnsw {
             ef_construction: 200,
             ef_search: 50,
             metric: Metric::Cosine,
-            quantization: "int8".to_owned(),
+            quantization: Quantization::Int8,
             build_above: None,
         }
     }
 }
+
+impl Hnsw {
+    /// Whether a graph made under these settings is one made under the others.
+    pub(super) fn same_graph(&self, other: &Self) -> bool {
+        self.params() == other.params()
+    }
+
+    /// The settings that a graph is made with.
+    pub(super) fn params(&self) -> Params {
+        Params {
+            m: self.m,
+            // fewer candidates than links would leave links unused
+            ef_construction: self.ef_construction.max(self.m),
+            metric: self.metric,
+            quantization: self.quantization,
+            seed: SEED,
+        }
+    }
+}
+
+impl std::fmt::Display for Hnsw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { m, ef_construction, metric, quantization, .. } = self;
+        let (metric, quantization) = (metric.name(), quantization.name());
+        write!(f, "m={m}, ef_construction={ef_construction}, {metric}, {quantization}")
+    }
+}
+
+/// Of the graph's layers: one for all stores, so that the same rows give the same graph.
+const SEED: u64 = 0x0050_5243_4448_4E53;
 
 /// The cache of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,11 +277,8 @@ mod tests {
         let hnsw = |hnsw| refused(&Options { hnsw, ..Options::default() });
         assert_eq!(hnsw(HnswSettings { m: Some(1), ..HnswSettings::default() }), "hnsw.m");
         assert_eq!(hnsw(HnswSettings { m: Some(129), ..HnswSettings::default() }), "hnsw.m");
-        let binary = Some("binary".to_owned());
-        let settings = HnswSettings { quantization: binary, ..HnswSettings::default() };
-        assert_eq!(hnsw(settings), "hnsw.quantization");
-        let settings = HnswSettings { build_above: Some(0), ..HnswSettings::default() };
-        assert_eq!(hnsw(settings), "hnsw.build_above");
+        let settings = HnswSettings { ef_construction: Some(0), ..HnswSettings::default() };
+        assert_eq!(hnsw(settings), "hnsw.ef_construction");
         let wide = Options { dimension: Some(16_385), ..Options::default() };
         assert_eq!(refused(&wide), "dimension");
         let none = Options { action_dimension: Some(0), ..Options::default() };

@@ -188,7 +188,7 @@ impl Store {
         validate::query(state, self.dimension(), self.metric(), || "state".to_owned())?;
         let threshold = Some(min_similarity);
         let options = SearchOptions { k: neighbors, threshold, ..SearchOptions::default() };
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let filter = resolve(reader, filter)?;
             let mut votes = BTreeMap::<i64, Votes>::new();
             for hit in self.nearest(&open, reader, mirror, state, &options, &filter)? {

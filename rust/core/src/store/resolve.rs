@@ -56,9 +56,7 @@ impl Store {
     pub fn keys_matching(&self, filter: &Filter) -> Result<Vec<RowKey>> {
         let open = self.enter()?;
         check(filter)?;
-        self.in_sync(&open, |reader, mirror| {
-            Ok(mirror.index.keys_matching(&resolve(reader, filter)?))
-        })
+        open.in_sync(|reader, mirror| Ok(mirror.index.keys_matching(&resolve(reader, filter)?)))
     }
 
     /// Quantiles of the matching rows' returns or of their episodes' totals, interpolated linearly; `None` where
@@ -69,7 +67,7 @@ impl Store {
         if let Some(q) = qs.iter().find(|q| !(0.0..=1.0).contains(*q)) {
             return Err(crate::Error::invalid("quantile", "a number in [0, 1]", q));
         }
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let resolved = resolve(reader, filter)?;
             Ok(qs.iter().map(|q| mirror.index.quantile(scale, &resolved, *q)).collect())
         })

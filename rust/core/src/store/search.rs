@@ -13,7 +13,7 @@ use super::{Open, Store, UNPOISONED, encode, validate};
 use crate::error::{During, Error, Result};
 use crate::filter::Filter;
 use crate::ids::{PatternId, RowKey};
-use crate::index::{Hit, Originals, Resolved};
+use crate::index::{Hit, Originals, Question, Resolved};
 use crate::metric::Metric;
 use crate::pool::Pool;
 use crate::rows::Rows;
@@ -111,7 +111,7 @@ impl Store {
         options.check()?;
         let metric = options.metric.unwrap_or(self.metric());
         validate::query(vector, self.dimension(), metric, || "state".to_owned())?;
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let Some(at) = mirror.at.filter(|_| open.cached) else {
                 return self.answer(&open, reader, mirror, vector, options).map(Arc::new);
             };
@@ -136,8 +136,9 @@ impl Store {
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Answer>> {
         let open = self.enter()?;
-        self.each(&open, queries, options, poll, |query| {
-            self.in_sync(&open, |reader, mirror| self.answer(&open, reader, mirror, query, options))
+        self.check_queries(queries, options)?;
+        self.each(&open, queries, poll, |query| {
+            open.in_sync(|reader, mirror| self.answer(&open, reader, mirror, query, options))
         })
     }
 
@@ -150,12 +151,62 @@ impl Store {
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Vec<Hit>>> {
         let open = self.enter()?;
-        self.each(&open, queries, options, poll, |query| {
-            self.in_sync(&open, |reader, mirror| {
-                let filter = resolve(reader, &options.filter)?;
-                self.nearest(&open, reader, mirror, query, options, &filter)
-            })
-        })
+        let count = self.check_queries(queries, options)?;
+        if open.connections.file().is_none() {
+            return self.each(&open, queries, poll, |query| {
+                open.in_sync(|reader, mirror| {
+                    let filter = resolve(reader, &options.filter)?;
+                    self.nearest(&open, reader, mirror, query, options, &filter)
+                })
+            });
+        }
+        // A file has readers enough for every thread, and most states are mapped: one look at where the file stands is
+        // enough for a slice.
+        if count == 1 && options.filter.is_empty() {
+            let every = Resolved::default();
+            let found =
+                open.in_step(|mirror| self.at_hand(&open, mirror, queries, options, &every))?;
+            if let Some(Ok(hits)) = found {
+                return Ok(vec![hits]);
+            }
+        }
+        let mut answers = Vec::with_capacity(count);
+        for slice in queries.chunks(SLICE * self.dimension()) {
+            poll()?;
+            self.slice(&open, slice, options, &mut answers)?;
+        }
+        Ok(answers)
+    }
+
+    /// Answers a slice of queries with one snapshot.
+    fn slice(
+        &self,
+        open: &Open,
+        queries: &[f32],
+        options: &SearchOptions,
+        answers: &mut Vec<Vec<Hit>>,
+    ) -> Result<()> {
+        let wide = self.dimension();
+        let pool = if queries.len() > wide { Some(open.pool()?) } else { None };
+        let found: Vec<Result<Vec<Hit>>> = open.in_sync(|reader, mirror| {
+            let filter = resolve(reader, &options.filter)?;
+            let Some(pool) = &pool else {
+                return Ok(vec![self.nearest(open, reader, mirror, queries, options, &filter)]);
+            };
+            let answer = |query: &[f32]| self.at_hand(open, mirror, query, options, &filter);
+            Ok(pool.run(|| queries.par_chunks_exact(wide).map(answer).collect()))
+        })?;
+        for (hits, query) in found.into_iter().zip(queries.chunks_exact(wide)) {
+            answers.push(match hits {
+                // a row was deleted between the slice's snapshot and the one its state was to be read from
+                Err(Error::NotFound { .. }) => open.in_sync(|reader, mirror| {
+                    let filter = resolve(reader, &options.filter)?;
+                    self.nearest(open, reader, mirror, query, options, &filter)
+                })?,
+                other => other?,
+            });
+        }
+        Ok(())
     }
 
     /// What was done in the `k` states nearest to this one, under the store's metric.
@@ -169,7 +220,7 @@ impl Store {
         };
         options.check()?;
         validate::query(query, self.dimension(), self.metric(), || "state".to_owned())?;
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let filter = resolve(reader, filter)?;
             let hits = self.nearest(&open, reader, mirror, query, &options, &filter)?;
             hits.into_iter().map(|hit| neighbor(reader, mirror, &hit)).collect()
@@ -185,7 +236,7 @@ impl Store {
         validate::vector(state, self.storage(), field)?;
         let mut bytes = Vec::new();
         self.storage().encode(state, &mut bytes);
-        self.in_sync(&open, |reader, mirror| {
+        open.in_sync(|reader, mirror| {
             let filter = resolve(reader, filter)?;
             let mut keys = mirror.index.by_state_hash(encode::hash(&bytes), &filter);
             let mut same = reader.statement("SELECT state = ? FROM vector WHERE id = ?")?;
@@ -202,15 +253,8 @@ impl Store {
         })
     }
 
-    /// Checks many queries and answers each, on as many threads as the machine has.
-    fn each<T: Send>(
-        &self,
-        open: &Open,
-        queries: &[f32],
-        options: &SearchOptions,
-        poll: &mut dyn FnMut() -> Result<()>,
-        answer: impl Fn(&[f32]) -> Result<T> + Sync,
-    ) -> Result<Vec<T>> {
+    /// Checks many queries; how many there are.
+    fn check_queries(&self, queries: &[f32], options: &SearchOptions) -> Result<usize> {
         options.check()?;
         let metric = options.metric.unwrap_or(self.metric());
         let wide = self.dimension();
@@ -221,6 +265,18 @@ impl Store {
         for (at, query) in queries.chunks_exact(wide).enumerate() {
             validate::query(query, wide, metric, || format!("states[{at}]"))?;
         }
+        Ok(queries.len() / wide)
+    }
+
+    /// Answers each of many queries, on as many threads as the machine has.
+    fn each<T: Send>(
+        &self,
+        open: &Open,
+        queries: &[f32],
+        poll: &mut dyn FnMut() -> Result<()>,
+        answer: impl Fn(&[f32]) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let wide = self.dimension();
         if queries.len() == wide {
             return answer(queries).map(|only| vec![only]);
         }
@@ -250,7 +306,7 @@ impl Store {
         Ok(Answer { hits, rows })
     }
 
-    /// The index's answer, cut at the threshold.
+    /// The index's answer within a snapshot, cut at the threshold.
     pub(super) fn nearest(
         &self,
         open: &Open,
@@ -260,21 +316,49 @@ impl Store {
         options: &SearchOptions,
         filter: &Resolved,
     ) -> Result<Vec<Hit>> {
-        let metric = options.metric.unwrap_or(self.metric());
-        let mut scratch = open.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
         let mut originals = StoredStates { reader, facts: &self.facts, state: Vec::new() };
-        let found = mirror.index.search(
+        self.ask(open, mirror, query, options, filter, &mut originals)
+    }
+
+    /// The index's answer where every state is mapped, or else is still there a moment later; [`Error::NotFound`] where
+    /// one is not.
+    fn at_hand(
+        &self,
+        open: &Open,
+        mirror: &Mirror,
+        query: &[f32],
+        options: &SearchOptions,
+        filter: &Resolved,
+    ) -> Result<Vec<Hit>> {
+        let mut originals = LaterStates { open, facts: &self.facts };
+        self.ask(open, mirror, query, options, filter, &mut originals)
+    }
+
+    fn ask(
+        &self,
+        open: &Open,
+        mirror: &Mirror,
+        query: &[f32],
+        options: &SearchOptions,
+        filter: &Resolved,
+        originals: &mut dyn Originals,
+    ) -> Result<Vec<Hit>> {
+        let &SearchOptions { k, metric, threshold, filter: _, exact, ef_search } = options;
+        let hnsw = &self.facts.hnsw;
+        let ef = ef_search.unwrap_or(hnsw.ef_search).max(k);
+        let question = Question {
             query,
-            metric,
-            options.k,
+            metric: metric.unwrap_or(hnsw.metric),
+            k,
             filter,
-            &mut originals,
-            &mut scratch,
-            &self.stop,
-        );
+            ef: (!exact && hnsw.enabled).then_some(ef),
+            threshold,
+        };
+        let mut scratch = open.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
+        let found = mirror.index.search(&question, originals, &mut scratch, &self.stop);
         open.scratch.lock().expect(UNPOISONED).push(scratch);
         let mut hits = found?;
-        if let Some(threshold) = options.threshold {
+        if let Some(threshold) = threshold {
             hits.retain(|hit| hit.similarity >= threshold);
         }
         Ok(hits)
@@ -283,7 +367,7 @@ impl Store {
 
 impl Open {
     /// The threads, from the first need until the store is closed.
-    fn pool(&self) -> Result<Arc<Pool>> {
+    pub(super) fn pool(&self) -> Result<Arc<Pool>> {
         let mut pool = self.pool.lock().expect(UNPOISONED);
         match &*pool {
             Some(pool) => Ok(Arc::clone(pool)),
@@ -337,17 +421,42 @@ struct StoredStates<'a> {
 
 impl Originals for StoredStates<'_> {
     fn read(&mut self, keys: &[RowKey], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
-        self.state.resize(self.facts.dimension, 0.0);
-        let mut statement = self.reader.statement("SELECT state FROM vector WHERE id = ?")?;
-        for (position, key) in keys.iter().enumerate() {
-            let mut found = statement.query([key.0]).during(DOING)?;
-            let row = found.next().during(DOING)?;
-            let row =
-                row.ok_or_else(|| Error::Corrupt { what: format!("row {} has no state", key.0) })?;
-            let bytes = encode::blob(row, 0)?;
-            self.facts.storage.decode(bytes, &mut self.state)?;
-            visit(position, &self.state);
-        }
-        Ok(())
+        let Self { reader, facts, state } = self;
+        let gone = |key: RowKey| Error::Corrupt { what: format!("row {} has no state", key.0) };
+        read_states(reader, facts, keys, state, gone, visit)
     }
+}
+
+/// The states of the file as it is when they are asked for.
+struct LaterStates<'a> {
+    open: &'a Open,
+    facts: &'a Facts,
+}
+
+impl Originals for LaterStates<'_> {
+    fn read(&mut self, keys: &[RowKey], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        let gone = |key: RowKey| Error::NotFound { what: "trajectory", id: key.0.to_string() };
+        self.open
+            .connections
+            .read(|reader| read_states(reader, self.facts, keys, &mut Vec::new(), gone, visit))
+    }
+}
+
+fn read_states(
+    reader: &Reader,
+    facts: &Facts,
+    keys: &[RowKey],
+    state: &mut Vec<f32>,
+    gone: impl Fn(RowKey) -> Error,
+    visit: &mut dyn FnMut(usize, &[f32]),
+) -> Result<()> {
+    state.resize(facts.dimension, 0.0);
+    let mut statement = reader.statement("SELECT state FROM vector WHERE id = ?")?;
+    for (position, key) in keys.iter().enumerate() {
+        let mut found = statement.query([key.0]).during(DOING)?;
+        let row = found.next().during(DOING)?.ok_or_else(|| gone(*key))?;
+        facts.storage.decode(encode::blob(row, 0)?, state)?;
+        visit(position, state);
+    }
+    Ok(())
 }

@@ -36,9 +36,9 @@ pub struct Stats {
     pub newest_timestamp: Option<i64>,
     /// Rows that searches find by scan although a graph exists.
     pub unindexed: usize,
-    /// "scan": every search scans.
+    /// "scan": every search scans; "building": rows are being linked into a graph; "graph": all are.
     pub index_state: &'static str,
-    /// Bytes of the index on disk.
+    /// Bytes of the saved index on disk.
     pub sidecar_size: u64,
     /// Searches that the cache answered.
     pub cache_hits: u64,
@@ -72,7 +72,16 @@ impl Store {
             let size = |path: &std::path::Path| path.metadata().map_or(0, |found| found.len());
             stats.storage_size = size(file) + size(&log_of(file));
         }
-        stats.index_size = open.mirror.read().expect(UNPOISONED).index.bytes();
+        stats.sidecar_size = open.sidecar_size();
+        let linked = {
+            let mirror = open.mirror.read().expect(UNPOISONED);
+            stats.index_size = mirror.index.bytes();
+            mirror.index.linked()
+        };
+        if linked > 0 || open.due(stats.total_trajectories) {
+            stats.unindexed = stats.total_trajectories.saturating_sub(linked);
+            stats.index_state = if stats.unindexed == 0 { "graph" } else { "building" };
+        }
         let cache = open.cache.lock().expect(UNPOISONED);
         (stats.cache_hits, stats.cache_misses) = (cache.hits, cache.misses);
         Ok(stats)

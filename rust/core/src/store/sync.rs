@@ -5,7 +5,7 @@
 //! it ahead takes a newer snapshot, and whoever finds it behind moves it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use rusqlite::Row;
 
@@ -14,23 +14,43 @@ use super::connections::{Reader, Stamp};
 use super::insert::succeeded;
 use super::open::Facts;
 use super::span::ROWS_OF;
-use super::{Open, Store, UNPOISONED, encode};
+use super::{Open, UNPOISONED, encode};
 use crate::error::{During, Error, Result};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::index::{Entry, Index};
 
 const DOING: &str = "reading rows into the index";
 
+/// What [`entry`] is made of, and the state, of the rows from a key on.
+pub(super) const ROWS: &str =
+    "SELECT t.id, t.episode, a.pattern, t.task_type, t.agent_type, t.reward, t.return_to_go,
+     t.timestamp_ms, t.success, t.state_hash, v.state
+     FROM trajectory t JOIN vector v ON v.id = t.id JOIN action a ON a.id = t.action
+     WHERE t.id >= ? ORDER BY t.id";
+
 /// What is derived from the file and kept in memory.
 pub(super) struct Mirror {
     pub(super) index: Index,
     /// How much of the file it has seen; `None` = nothing was asked of it yet.
     pub(super) at: Option<Position>,
+    /// Whether the sidecar may know more than nothing: it is asked once.
+    sidecar: bool,
 }
 
 impl Mirror {
-    pub(super) fn new(dimension: usize) -> Self {
-        Self { index: Index::new(dimension), at: None }
+    pub(super) fn new(facts: &Facts) -> Self {
+        Self { index: facts.index(), at: None, sidecar: true }
+    }
+
+    /// One that reads every row, whatever lies beside the file.
+    pub(super) fn anew(facts: &Facts) -> Self {
+        Self { sidecar: false, ..Self::new(facts) }
+    }
+}
+
+impl Facts {
+    fn index(&self) -> Index {
+        Index::new(self.dimension, self.hnsw.params())
     }
 }
 
@@ -41,17 +61,16 @@ pub(super) struct Seen {
     position: Position,
 }
 
-impl Store {
+impl Open {
     /// Runs `work` on a snapshot and a mirror of the same position, which is the newest there is.
     pub(super) fn in_sync<T>(
         &self,
-        open: &Open,
         work: impl FnOnce(&mut Reader, &Mirror) -> Result<T>,
     ) -> Result<T> {
-        open.connections.read(|reader| {
+        self.connections.read(|reader| {
             let mirror = loop {
                 let position = position(reader)?;
-                let mirror = open.mirror.read().expect(UNPOISONED);
+                let mirror = self.mirror.read().expect(UNPOISONED);
                 if mirror.at == Some(position) {
                     break mirror;
                 }
@@ -60,25 +79,31 @@ impl Store {
                 if ahead {
                     reader.renew()?;
                 } else {
-                    let mut mirror = open.mirror.write().expect(UNPOISONED);
-                    mirror.catch_up(reader, &self.facts, position, &self.stop)?;
+                    self.catch_up(reader, position)?;
                 }
             };
             work(reader, &mirror)
         })
     }
 
-    /// Throws away what is derived and derives it anew.
-    pub fn rebuild_index(&self) -> Result<()> {
-        let open = self.enter()?;
-        *open.mirror.write().expect(UNPOISONED) = Mirror::new(self.facts.dimension);
-        self.in_sync(&open, |_, _| Ok(()))
+    /// Runs `work` on a mirror that has seen every commit that was there when it began, without a snapshot: for those who
+    /// can do without the file. `None` where that needs more than a look.
+    pub(super) fn in_step<T>(&self, work: impl FnOnce(&Mirror) -> T) -> Result<Option<T>> {
+        let Some(position) = self.connections.peek(position)? else { return Ok(None) };
+        let mirror = self.mirror.read().expect(UNPOISONED);
+        Ok(mirror.at.is_some_and(|at| at >= position).then(|| work(&mirror)))
     }
 
-    /// Waits until every committed row is in the index.
-    pub fn flush(&self) -> Result<()> {
-        let open = self.enter()?;
-        self.in_sync(&open, |_, _| Ok(()))
+    fn catch_up(&self, reader: &Reader, to: Position) -> Result<()> {
+        let rows = {
+            let mut mirror = self.mirror.write().expect(UNPOISONED);
+            mirror.catch_up(reader, self, to)?;
+            mirror.index.len()
+        };
+        // rows of other processes come this way too
+        self.rows.store(0, Ordering::Relaxed);
+        self.rows_came(rows);
+        Ok(())
     }
 }
 
@@ -95,50 +120,64 @@ pub(super) fn position(reader: &mut Reader) -> Result<Position> {
 
 impl Mirror {
     /// Moves to `to`, where the reader's snapshot stands, unless it is there or beyond already.
-    fn catch_up(
-        &mut self,
-        reader: &Reader,
-        facts: &Facts,
-        to: Position,
-        stop: &AtomicBool,
-    ) -> Result<()> {
+    fn catch_up(&mut self, reader: &Reader, open: &Open, to: Position) -> Result<()> {
         if self.at.is_some_and(|at| at >= to) {
             return Ok(());
         }
-        let from = self.at.take(); // should this fail half way, the next attempt starts from nothing
+        let mut from = self.at.take(); // should this fail half way, the next attempt starts from nothing
+        let asked = from.is_none() && std::mem::take(&mut self.sidecar);
+        if asked && let Some((index, at)) = open.load_the_index(reader, to) {
+            self.index = index;
+            from = Some(at);
+        }
+        let saved = asked && from.is_some();
         let changes = match from {
             Some(from) => from.changes_since(reader)?,
             None => None,
         };
         if let (Some(from), Some(changes)) = (from, changes) {
             let mut episodes = self.apply(reader, from, &changes)?;
-            self.append(reader, facts, from.row, stop, |episode| {
+            self.append(reader, open, from.row, |episode| {
                 episodes.insert(episode);
             })?;
             self.refresh_totals(reader, &episodes)?;
+            if saved && !self.counts_every_step(reader)? {
+                open.news.tell("the index is built anew: the saved one holds other rows");
+                self.read_all(reader, open)?;
+            }
         } else {
-            self.index = Index::new(facts.dimension);
-            self.append(reader, facts, 0, stop, |_| {})?;
-            self.load_totals(reader)?;
+            if saved {
+                open.news.tell("the index is built anew: the saved one is too old to catch up");
+            }
+            self.read_all(reader, open)?;
         }
         self.at = Some(to);
         Ok(())
+    }
+
+    fn read_all(&mut self, reader: &Reader, open: &Open) -> Result<()> {
+        self.index = open.facts.index();
+        self.append(reader, open, 0, |_| {})?;
+        self.load_totals(reader)
+    }
+
+    /// Whether the rows are as many as the episodes say.
+    fn counts_every_step(&self, reader: &Reader) -> Result<bool> {
+        let mut count = reader.statement("SELECT ifnull(sum(steps), 0) FROM episode")?;
+        let steps: i64 = count.query_row([], |row| row.get(0)).during(DOING)?;
+        Ok(steps == self.index.len() as i64)
     }
 
     /// Appends the rows from the key `first` on.
     fn append(
         &mut self,
         reader: &Reader,
-        facts: &Facts,
+        open: &Open,
         first: i64,
-        stop: &AtomicBool,
         mut touched: impl FnMut(i64),
     ) -> Result<()> {
-        let sql = "SELECT t.id, t.episode, a.pattern, t.task_type, t.agent_type, t.reward, t.return_to_go,
-                   t.timestamp_ms, t.success, t.state_hash, v.state
-                   FROM trajectory t JOIN vector v ON v.id = t.id JOIN action a ON a.id = t.action
-                   WHERE t.id >= ? ORDER BY t.id";
-        let mut statement = reader.statement(sql)?;
+        let facts = &open.facts;
+        let mut statement = reader.statement(ROWS)?;
         let mut found = statement.query([first]).during(DOING)?;
         let mut state = vec![0.0; facts.dimension];
         let mut count = 0_u32;
@@ -149,7 +188,7 @@ impl Mirror {
             self.index.append(&entry, &state);
             touched(entry.episode.0);
             count = count.wrapping_add(1);
-            if count.is_multiple_of(1024) && stop.load(Ordering::Relaxed) {
+            if count.is_multiple_of(1024) && open.stop.load(Ordering::Relaxed) {
                 return Err(Error::Closed("the store was closed".to_owned()));
             }
         }
@@ -229,7 +268,8 @@ impl Mirror {
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+/// A row of [`ROWS`] as the index takes it.
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let reward = row.get(5)?;
     Ok(Entry {
         key: RowKey(row.get(0)?),

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use super::connections::Reader;
-use super::{Store, encode};
+use super::sync::{Mirror, ROWS, entry};
+use super::{Open, Store, encode};
 use crate::error::{During, Error, Result};
+use crate::index::Scratch;
 
 const DOING: &str = "verifying the store";
 
@@ -104,15 +106,18 @@ impl Store {
         let read = open.connections.read(|reader| self.inspect(reader, &mut report));
         tolerate(read, &mut report)?;
         if deep && report.ok() {
-            let compared = self.in_sync(&open, |_, mirror| {
+            let compared = open.in_sync(|reader, mirror| {
                 let indexed = mirror.index.len();
                 if indexed != report.rows {
                     report
                         .tell(format!("the index holds {indexed} rows, the file {}", report.rows));
                 }
-                Ok(())
+                compare(reader, mirror, &open, &mut report)
             });
             tolerate(compared, &mut report)?;
+            if let Some(damage) = open.sidecar_damage() {
+                report.tell(format!("the saved index will not be used: {damage}"));
+            }
         }
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
@@ -173,6 +178,28 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Compares what the index says of every row, the state in its copy and the row's code with the row itself.
+fn compare(reader: &Reader, mirror: &Mirror, open: &Open, report: &mut VerifyReport) -> Result<()> {
+    let mut statement = reader.statement(ROWS)?;
+    let mut found = statement.query([0]).during(DOING)?;
+    let mut state = vec![0.0; open.facts.dimension];
+    let mut scratch = Scratch::default();
+    while let Some(row) = found.next().during(DOING)? {
+        let entry = entry(row).during(DOING)?;
+        let bytes = encode::blob(row, 10)?;
+        open.facts.storage.decode(bytes, &mut state)?;
+        let key = entry.key;
+        if mirror.index.entry(key) != Some(entry) {
+            report.tell(format!("the index does not know row {} as it is", key.0));
+        } else if mirror.index.copied_state(key).is_some_and(|copied| copied != bytes) {
+            report.tell(format!("the saved index has another state than row {}", key.0));
+        } else if !mirror.index.codes(key, &state, &mut scratch) {
+            report.tell(format!("the index codes another state than that of row {}", key.0));
+        }
+    }
+    Ok(())
 }
 
 /// Damage that ends a read is what was looked for; anything else is a failure to look.

@@ -99,7 +99,7 @@ fn stats_are_the_counts_and_means_of_the_rows() {
     rows.successes = Some(vec![Some(true), Some(false), None, None]);
     insert(&store, &rows);
     insert(&store, &steps("b", 2, 9));
-    store.flush().unwrap();
+    store.flush(&mut || Ok(())).unwrap();
     let stats = store.stats().unwrap();
     assert_eq!((stats.total_trajectories, stats.total_episodes), (6, 2));
     assert_eq!((stats.avg_episode_length, stats.avg_return), (Some(3.0), Some(1.5)));

@@ -76,7 +76,7 @@ fn after_the_close_every_use_is_refused_and_a_second_close_is_nothing() {
             store.search(&nearest(state(0), 1)).map(drop),
             store.delete(&ids).map(drop),
             store.stats().map(drop),
-            store.flush(),
+            store.flush(&mut || Ok(())),
             store.insert(&steps("e", 1, 0), precedent_core::store::Naming::One).map(drop),
         ];
         assert!(uses.iter().all(|outcome| matches!(outcome, Err(Error::Closed(_)))), "{uses:?}");

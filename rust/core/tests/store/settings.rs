@@ -20,7 +20,7 @@ fn a_new_file_takes_the_defaults() {
     );
     let hnsw = store.hnsw();
     assert_eq!((hnsw.enabled, hnsw.m, hnsw.ef_construction, hnsw.ef_search), (true, 16, 200, 50));
-    assert_eq!((hnsw.quantization.as_str(), hnsw.build_above), ("int8", None));
+    assert_eq!((hnsw.quantization.name(), hnsw.build_above), ("int8", None));
 }
 
 #[test]

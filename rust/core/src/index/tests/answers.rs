@@ -86,9 +86,8 @@ fn removed_rows_are_gone_from_every_answer_before_and_after_a_compaction() {
         assert_eq!(index.keys_matching(&totals), expected);
         let mut scratch = Scratch::default();
         let query = [5.0, 2.0, 1.0];
-        let hits = index
-            .search(&query, Metric::Euclidean, 1000, &all, &mut shelf, &mut scratch, &GO_ON)
-            .unwrap();
+        let question = exactly(&query, Metric::Euclidean, 1000, &all);
+        let hits = index.search(&question, &mut shelf, &mut scratch, &GO_ON).unwrap();
         assert_eq!(hits.len(), left.len());
     }
 }
@@ -99,8 +98,9 @@ fn distances_are_those_of_the_three_metrics_and_ties_go_to_the_smaller_key() {
     let (index, mut shelf) = filled(5, |number| states[number as usize].to_vec());
     let mut scratch = Scratch::default();
     let mut ask = |metric| -> Vec<(i64, f64, f64)> {
+        let all = Resolved::default();
         index
-            .search(&[3.0, 4.0], metric, 4, &Resolved::default(), &mut shelf, &mut scratch, &GO_ON)
+            .search(&exactly(&[3.0, 4.0], metric, 4, &all), &mut shelf, &mut scratch, &GO_ON)
             .unwrap()
             .iter()
             .map(|hit| (hit.key.0 / 3, hit.distance, hit.similarity))
@@ -121,7 +121,7 @@ fn a_search_ends_when_it_is_told_to_or_when_a_row_is_gone() {
     let all = Resolved::default();
     let query = [1.0, 0.0, 0.0];
     let mut ask = |shelf: &mut Shelf, stop: &AtomicBool| {
-        index.search(&query, Metric::Cosine, 3, &all, shelf, &mut scratch, stop)
+        index.search(&exactly(&query, Metric::Cosine, 3, &all), shelf, &mut scratch, stop)
     };
     assert!(matches!(ask(&mut shelf, &AtomicBool::new(true)), Err(Error::Closed(_))));
     shelf.states.clear();

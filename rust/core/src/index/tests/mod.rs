@@ -2,7 +2,9 @@
 
 mod answers;
 mod brute;
+mod life;
 mod quantiles;
+mod saving;
 mod searches;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::error::Error;
+use crate::hnsw::Quantization;
 use crate::kernel::Isa;
 
 /// The file that a store would read, as a map; counts what is read.
@@ -48,9 +51,33 @@ pub(super) fn entry(number: i64) -> Entry {
 
 pub(super) static GO_ON: AtomicBool = AtomicBool::new(false);
 
+/// A graph's parameters.
+pub(super) fn params(metric: Metric, quantization: Quantization) -> Params {
+    Params { m: 8, ef_construction: 60, metric, quantization, seed: 3 }
+}
+
+/// Asks for the exact answer, however far.
+pub(super) fn exactly<'a>(
+    query: &'a [f32],
+    metric: Metric,
+    k: usize,
+    filter: &'a Resolved,
+) -> Question<'a> {
+    Question { query, metric, k, filter, ef: None, threshold: None }
+}
+
 /// An index over the rows `0..rows` with its file.
 pub(super) fn filled(rows: i64, state: impl Fn(i64) -> Vec<f32>) -> (Index, Shelf) {
-    let mut index = Index::new(state(0).len());
+    filled_under(params(Metric::Cosine, Quantization::Int8), rows, state)
+}
+
+/// [`filled`], with a graph of these parameters.
+pub(super) fn filled_under(
+    params: Params,
+    rows: i64,
+    state: impl Fn(i64) -> Vec<f32>,
+) -> (Index, Shelf) {
+    let mut index = Index::new(state(0).len(), params);
     let mut shelf = Shelf::default();
     for number in 0..rows {
         let entry = entry(number);

@@ -77,13 +77,16 @@ proptest! {
     #[test]
     fn the_scan_equals_brute_force(
         recipe in recipe(),
+        graph in prop::sample::select(&METRICS[..]),
+        codes in prop::sample::select(&[Quantization::None, Quantization::Int8, Quantization::Binary][..]),
         rows in 1..400_i64,
         removed in prop::collection::vec(0..400_i64, 0..120),
         k in prop_oneof![1..12_usize, Just(1000_usize)],
         filter in filter(),
         isa in prop::sample::select(Isa::available()),
     ) {
-        let (mut index, mut shelf) = filled(rows, |number| recipe.state(number));
+        let made = params(graph, codes);
+        let (mut index, mut shelf) = filled_under(made, rows, |number| recipe.state(number));
         index.kernel = Kernel::of(isa).unwrap();
         for keys in removed.chunks(30) {
             let keys: Vec<RowKey> = keys.iter().map(|number| RowKey(number * 3)).collect();
@@ -95,9 +98,8 @@ proptest! {
         let queries = [recipe.state(-1), recipe.state(rows / 2), vec![0.0; recipe.dimension]];
         for (query, metric) in queries.iter().flat_map(|query| METRICS.map(|m| (query, m))) {
             let expected = brute::search(&index, query, metric, k, &filter, &mut shelf);
-            let got = index
-                .search(query, metric, k, &filter, &mut shelf, &mut scratch, &GO_ON)
-                .unwrap();
+            let question = exactly(query, metric, k, &filter);
+            let got = index.search(&question, &mut shelf, &mut scratch, &GO_ON).unwrap();
             prop_assert_eq!(got, expected, "{:?}", metric);
         }
     }
@@ -133,7 +135,8 @@ fn on_clustered_data_few_originals_are_read() {
         shelf.read = 0;
         for number in 0..10 {
             let query = make(-1 - number);
-            index.search(&query, metric, 10, &all, &mut shelf, &mut scratch, &GO_ON).unwrap();
+            let question = exactly(&query, metric, 10, &all);
+            index.search(&question, &mut shelf, &mut scratch, &GO_ON).unwrap();
         }
         assert!(shelf.read < 10 * 60, "{metric:?}: {} originals in ten searches", shelf.read);
     }
@@ -147,7 +150,7 @@ fn appending_after_a_compaction_keeps_codes_and_rows_together() {
         x[number as usize] = 1.0 + number as f32;
         x
     };
-    let mut index = Index::new(16_384);
+    let mut index = Index::new(16_384, params(Metric::Cosine, Quantization::Int8));
     let mut shelf = Shelf::default();
     let add = |index: &mut Index, shelf: &mut Shelf, numbers: std::ops::Range<i64>| {
         for number in numbers {
@@ -162,17 +165,9 @@ fn appending_after_a_compaction_keeps_codes_and_rows_together() {
     assert_eq!((index.len(), index.columns.len()), (430, 430));
     let mut scratch = Scratch::default();
     for number in [1, 299, 599, 600, 699, 700, 729] {
-        let hits = index
-            .search(
-                &state(number),
-                Metric::Cosine,
-                1,
-                &Resolved::default(),
-                &mut shelf,
-                &mut scratch,
-                &GO_ON,
-            )
-            .unwrap();
+        let (query, all) = (state(number), Resolved::default());
+        let question = exactly(&query, Metric::Cosine, 1, &all);
+        let hits = index.search(&question, &mut shelf, &mut scratch, &GO_ON).unwrap();
         assert_eq!((hits[0].key, hits[0].distance), (entry(number).key, 0.0));
     }
 }

@@ -1,0 +1,85 @@
+//! The codes of a store's graph.
+
+use std::sync::Arc;
+
+use numpy::{PyArray1, PyArray2};
+use numpy::prelude::*;
+use precedent_core::hnsw::Role;
+use precedent_core::store::Store as Core;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::matrix;
+use crate::filter;
+use crate::raise::Raised;
+use crate::settings::at_least;
+use crate::training::interruptible;
+
+type Result<T> = std::result::Result<T, Raised>;
+
+/// States as codes and back, and searches by codes alone.
+#[pyclass(frozen, module = "precedent._core")]
+pub(crate) struct Quantizer {
+    pub(crate) core: Arc<Core>,
+}
+
+#[pymethods]
+impl Quantizer {
+    fn bytes_per_vector(&self, query: bool) -> Result<usize> {
+        Ok(self.core.code_bytes(role(query))?)
+    }
+
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        states: &Bound<'py, PyArray2<f32>>,
+        query: bool,
+    ) -> Result<Bound<'py, PyArray2<u8>>> {
+        let (states, _) = matrix(&states.readonly());
+        let rows = states.len() / self.core.dimension();
+        let codes = py.detach(|| self.core.encode(&states, role(query)))?;
+        let bytes = self.core.code_bytes(role(query))?;
+        Ok(PyArray1::from_vec(py, codes).reshape([rows, bytes])?)
+    }
+
+    fn decode<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &Bound<'py, PyArray2<u8>>,
+    ) -> Result<Bound<'py, PyArray2<f32>>> {
+        let (codes, _) = matrix(&codes.readonly());
+        let states = py.detach(|| self.core.decode(&codes))?;
+        let wide = self.core.dimension();
+        let rows = states.len() / wide;
+        Ok(PyArray1::from_vec(py, states).reshape([rows, wide])?)
+    }
+
+    #[pyo3(signature = (codes, k, filter))]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &Bound<'py, PyArray2<u8>>,
+        k: i64,
+        filter: Option<&Bound<'py, PyDict>>,
+    ) -> Result<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>)> {
+        let (codes, _) = matrix(&codes.readonly());
+        let (k, filter) = (at_least("k", k, 1)?, filter::filter(filter)?);
+        let answers = interruptible(py, |poll| self.core.search_quantized(&codes, k, &filter, poll))?;
+        let mut keys = vec![-1; answers.len() * k];
+        let mut distances = vec![f32::INFINITY; answers.len() * k];
+        for (i, found) in answers.iter().enumerate() {
+            for (j, (key, distance)) in found.iter().enumerate() {
+                keys[i * k + j] = key.0;
+                distances[i * k + j] = *distance;
+            }
+        }
+        Ok((
+            PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
+            PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
+        ))
+    }
+}
+
+fn role(query: bool) -> Role {
+    if query { Role::Query } else { Role::Row }
+}
