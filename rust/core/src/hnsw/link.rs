@@ -109,7 +109,7 @@ impl Graph {
                 scratch.visited.insert(near.node());
                 scratch.pool.insert(near);
                 self.walk(&query, layer, f32::INFINITY, scratch);
-                nearest = scratch.pool.items().first().copied();
+                nearest = scratch.pool.items().first().map(|near| near.afresh());
             }
             nodes.clear();
             nodes.extend((start..node).filter(|&mate| layer == 0 || self.level(mate) >= layer));

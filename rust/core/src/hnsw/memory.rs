@@ -99,10 +99,21 @@ impl Blocks {
 
     /// The code of a block.
     pub(super) fn code(&self, at: usize) -> &[Line] {
-        let code = self.block(at).wrapping_add(4 * self.words).cast::<Line>();
-        // SAFETY: `block` gives the address of a whole block, aligned to its lines, whose code was written before `len`
-        // counted it and is never written again.
-        unsafe { std::slice::from_raw_parts(code, self.lines) }
+        self.both(at).1
+    }
+
+    /// The words and the code of a block.
+    pub(super) fn both(&self, at: usize) -> (&[AtomicU32], &[Line]) {
+        let block = self.block(at);
+        let code = block.wrapping_add(4 * self.words).cast::<Line>();
+        // SAFETY: `block` gives the address of a whole block, aligned to its lines. Its words are only ever reached as
+        // atomics; its code was written before `len` counted it and is never written again.
+        unsafe {
+            (
+                std::slice::from_raw_parts(block.cast::<AtomicU32>(), self.words),
+                std::slice::from_raw_parts(code, self.lines),
+            )
+        }
     }
 
     /// Where a block begins. Panics beyond the last.

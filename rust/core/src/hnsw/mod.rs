@@ -246,8 +246,8 @@ impl Graph {
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
             let (mut rows, mut facts) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
             for (at, &node) in nodes.iter().enumerate() {
-                facts[at] = self.facts_words(node);
-                rows[at] = self.rows.code(node as usize);
+                let (words, code) = self.rows.both(node as usize);
+                (facts[at], rows[at]) = (&words[words.len() - FACTS..], code);
                 fetch(facts[at]);
                 if at < crate::kernel::score::AHEAD {
                     fetch(rows[at]);
@@ -324,6 +324,19 @@ impl<'a> Links<'a> {
     fn words(self) -> impl Iterator<Item = u32> + Clone + 'a {
         let words = self.0.iter().map(|word| word.load(Ordering::Acquire));
         words.take_while(|&word| word != NONE)
+    }
+
+    /// Appends the nodes that are `wanted`.
+    fn take(self, mut wanted: impl FnMut(u32) -> bool, into: &mut Vec<u32>) {
+        for word in self.0 {
+            let word = word.load(Ordering::Acquire);
+            if word == NONE {
+                break;
+            }
+            if wanted(word & !FIXED) {
+                into.push(word & !FIXED);
+            }
+        }
     }
 
     fn nodes(self) -> impl Iterator<Item = u32> + 'a {

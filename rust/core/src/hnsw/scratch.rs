@@ -24,6 +24,11 @@ impl Near {
         self.0 as u32 >> 1
     }
 
+    /// The same, not expanded: where the next walk begins.
+    pub(super) fn afresh(self) -> Self {
+        Self(self.0 & !1)
+    }
+
     fn is_expanded(self) -> bool {
         self.0 & 1 == 1
     }

@@ -89,7 +89,7 @@ impl Graph {
                 }
             }
             batch.clear();
-            batch.extend(self.links(near.node(), layer).nodes().filter(|&n| visited.insert(n)));
+            self.links(near.node(), layer).take(|node| visited.insert(node), batch);
             costs.resize(batch.len(), 0.0);
             self.costs(query, batch, costs);
             let nearest = pool.items()[0];
