@@ -73,10 +73,7 @@ class StoreFile:
             cache=(kept.enabled, kept.max_size, kept.ttl),
             encoder=None if encoder is None else encoder.fingerprint,
         )
-        if self.core.graph_changed:
-            from logging import getLogger
-
-            getLogger("precedent.store").info("%s: the index is built anew under %r", self.path, self.hnsw)
+        self.log_news()
 
     @classmethod
     def lend(cls, store: StoreFile) -> Self:
@@ -92,6 +89,16 @@ class StoreFile:
         """
         if not self._lent:
             self.core.close()
+            self.log_news()
+
+    def log_news(self) -> None:
+        """Write down what happened to the index since the last time; most of it happens behind the calls."""
+        news = self.core.news()
+        if news:
+            from logging import getLogger  # importing it takes milliseconds, and most stores have no news
+
+            for line in news:
+                getLogger("precedent.store").info("%s: %s", self.path, line)
 
     def require_open(self) -> None:
         """Do nothing to an open store.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from precedent import checks, columns
 from precedent.filters import Filter, normalised
 from precedent.handle import StoreFile
+from precedent.quantizer import Quantizer, code_matrix
 from precedent.queries import (
     id_texts,
     is_vector,
@@ -147,6 +148,7 @@ class TrajectoryStore(StoreFile):
         found = self.core.search(
             self.query_vector(state), *search_options(k, metric, threshold, filter, exact, ef_search)
         )
+        self.log_news()
         return build.search_results(*found)
 
     def search_many(
@@ -205,7 +207,35 @@ class TrajectoryStore(StoreFile):
         if options[0] * len(queries) > _MOST_ANSWERS:
             raise checks.refuse("k", f"at most {_MOST_ANSWERS // len(queries)} for {len(queries)} queries", k)
         keys, distances = self.core.search_ids(queries, *options)
+        self.log_news()
         return (keys[0], distances[0]) if one else (keys, distances)
+
+    def search_quantized(
+        self, codes: npt.NDArray[np.uint8], *, k: int = 5, filter: Filter | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Ask the index by codes only: nothing is measured again, so the distances are estimates.
+
+        Args:
+            codes: `[q, bytes]`, what `quantizer.encode(states, role="query")` gives.
+            k: How many at most.
+            filter: See `search`.
+
+        Returns:
+            Row keys `[q, k]` (-1 where there are fewer) and distances `[q, k]` under the graph's metric.
+
+        Raises:
+            ValidationError: Not codes of queries, or an option out of its range.
+        """
+        k = checks.integer("k", k, low=1)
+        given = code_matrix(codes, self.quantizer.bytes_per_query)
+        if k * len(given) > _MOST_ANSWERS:
+            raise checks.refuse("k", f"at most {_MOST_ANSWERS // len(given)} for {len(given)} queries", k)
+        return self.core.quantizer.search(given, k, normalised(filter))
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The codes of this store's graph."""
+        return Quantizer(self)
 
     def get_by_state(self, state: Any, *, filter: Filter | None = None) -> list[Trajectory]:
         """Return the steps whose state has the same bits, oldest first.
@@ -394,24 +424,30 @@ class TrajectoryStore(StoreFile):
 
     def get_stats(self) -> TrajectoryStats:
         """Return what is in the store and what it takes."""
+        self.log_news()
         return TrajectoryStats(**self.core.stats())
 
     def verify(self, deep: bool = False) -> VerifyReport:  # noqa: FBT001, FBT002
         """Check the file: SQLite's own check, a vector for each row, dimensions, finite values.
 
         Args:
-            deep: Also compare what is derived with the rows.
+            deep: Also compare what is derived with the rows, the saved index included.
         """
         ok, problems, rows, checked, seconds = self.core.verify(checks.flag("deep", deep))
         return VerifyReport(ok=ok, problems=tuple(problems), rows=rows, checked=checked, seconds=seconds)
 
     def flush(self) -> None:
-        """Wait until every row is linked into the index."""
+        """Wait until every row is linked into the index, and save the index if much of it is new.
+
+        Nothing needs this: rows that are not linked yet are found by scan.
+        """
         self.core.flush()
+        self.log_news()
 
     def rebuild_index(self) -> None:
-        """Drop what is derived and build it again from the rows."""
+        """Drop what is derived, build it again from the rows, and wait until that is done."""
         self.core.rebuild_index()
+        self.log_news()
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the database, while others read and write it; the copy is a whole store.
