@@ -49,7 +49,8 @@ impl Originals for Shelf<'_> {
 }
 
 fn fill(rows: usize, vector: impl Fn(u64) -> Vec<f32>) -> (Index, Vec<f32>) {
-    let (mut index, mut states) = (Index::new(DIMENSION, PARAMS), Vec::with_capacity(rows * DIMENSION));
+    let (mut index, mut states) =
+        (Index::new(DIMENSION, PARAMS), Vec::with_capacity(rows * DIMENSION));
     for row in 0..rows as i64 {
         let state = vector(row as u64);
         states.extend_from_slice(&state);

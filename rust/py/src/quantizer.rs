@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use numpy::{PyArray1, PyArray2};
 use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2};
 use precedent_core::hnsw::Role;
 use precedent_core::store::Store as Core;
 use pyo3::prelude::*;
@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 use crate::arrays::matrix;
 use crate::filter;
 use crate::raise::Raised;
+use crate::search::{Ids, Table};
 use crate::settings::at_least;
 use crate::training::interruptible;
 
@@ -35,7 +36,7 @@ impl Quantizer {
         states: &Bound<'py, PyArray2<f32>>,
         query: bool,
     ) -> Result<Bound<'py, PyArray2<u8>>> {
-        let (states, _) = matrix(&states.readonly());
+        let (states, _) = matrix(states)?;
         let rows = states.len() / self.core.dimension();
         let codes = py.detach(|| self.core.encode(&states, role(query)))?;
         let bytes = self.core.code_bytes(role(query))?;
@@ -47,7 +48,7 @@ impl Quantizer {
         py: Python<'py>,
         codes: &Bound<'py, PyArray2<u8>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
-        let (codes, _) = matrix(&codes.readonly());
+        let (codes, _) = matrix(codes)?;
         let states = py.detach(|| self.core.decode(&codes))?;
         let wide = self.core.dimension();
         let rows = states.len() / wide;
@@ -61,22 +62,15 @@ impl Quantizer {
         codes: &Bound<'py, PyArray2<u8>>,
         k: i64,
         filter: Option<&Bound<'py, PyDict>>,
-    ) -> Result<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>)> {
-        let (codes, _) = matrix(&codes.readonly());
+    ) -> Result<Ids<'py>> {
+        let (codes, _) = matrix(codes)?;
         let (k, filter) = (at_least("k", k, 1)?, filter::filter(filter)?);
-        let answers = interruptible(py, |poll| self.core.search_quantized(&codes, k, &filter, poll))?;
-        let mut keys = vec![-1; answers.len() * k];
-        let mut distances = vec![f32::INFINITY; answers.len() * k];
-        for (i, found) in answers.iter().enumerate() {
-            for (j, (key, distance)) in found.iter().enumerate() {
-                keys[i * k + j] = key.0;
-                distances[i * k + j] = *distance;
-            }
-        }
-        Ok((
-            PyArray1::from_vec(py, keys).reshape([answers.len(), k])?,
-            PyArray1::from_vec(py, distances).reshape([answers.len(), k])?,
-        ))
+        let answers = interruptible(py, |poll| {
+            let table = Table::new(codes.len() / self.core.code_bytes(Role::Query)?, k)?;
+            let found = self.core.search_quantized(&codes, k, &filter, poll)?;
+            Ok(table.fill(&found, |estimate| *estimate))
+        })?;
+        Ok(answers.into_arrays(py)?)
     }
 }
 

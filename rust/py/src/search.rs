@@ -3,7 +3,7 @@
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use precedent_core::Error;
-use precedent_core::index::Hit;
+use precedent_core::ids::RowKey;
 use precedent_core::store::{Answer, SearchOptions, Store};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -77,11 +77,17 @@ impl Table {
         Ok(Self { keys, distances, k })
     }
 
-    pub(crate) fn fill(mut self, answers: &[Vec<Hit>]) -> Self {
+    pub(crate) fn fill<T>(
+        mut self,
+        answers: &[Vec<T>],
+        facts: impl Fn(&T) -> (RowKey, f32),
+    ) -> Self {
         for (hits, end) in answers.iter().zip((1..).map(|rows| rows * self.k)) {
-            self.keys.extend(hits.iter().map(|hit| hit.key.0));
+            for (key, distance) in hits.iter().map(&facts) {
+                self.keys.push(key.0);
+                self.distances.push(distance);
+            }
             self.keys.resize(end, -1);
-            self.distances.extend(hits.iter().map(|hit| hit.distance as f32));
             self.distances.resize(end, f32::INFINITY);
         }
         self

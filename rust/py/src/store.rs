@@ -206,7 +206,8 @@ impl Store {
         let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
         let table = interruptible(py, |poll| {
             let table = Table::new(queries.len() / self.core.dimension(), options.k)?;
-            Ok(table.fill(&self.core.search_ids(&queries, &options, poll)?))
+            let found = self.core.search_ids(&queries, &options, poll)?;
+            Ok(table.fill(&found, |hit| (hit.key, hit.distance as f32)))
         })?;
         Ok(table.into_arrays(py)?)
     }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::Store;
 use super::open::log_of;
 use crate::error::{During, Error, Result};
@@ -47,10 +49,20 @@ impl Store {
         open.connections.bare(|connection| {
             connection.execute("VACUUM INTO ?", [name]).map(drop).during(DOING)
         })?;
+        rename_copy(Path::new(name))?;
         unfinished.as_file().sync_all().map_err(io)?;
         unfinished.persist(&target).map_err(|why| io(why.error))?;
         sync_folder(folder).map_err(io)
     }
+}
+
+/// Gives a copy an identity of its own: what is saved beside the original must not be taken for the copy's.
+fn rename_copy(file: &Path) -> Result<()> {
+    let sql = "UPDATE meta SET value = randomblob(16) WHERE key = 'identity'";
+    let copy = Connection::open(file).during(DOING)?;
+    copy.pragma_update(None, "journal_mode", "MEMORY").during(DOING)?; // one file, in nobody's use
+    copy.execute(sql, []).during(DOING)?;
+    copy.close().map_err(|(_, why)| why).during(DOING)
 }
 
 /// Makes the new name durable; systems without folders that can be opened do that by themselves.

@@ -76,12 +76,13 @@ impl Open {
         self.sidecar.as_ref().map_or(0, size)
     }
 
-    /// What is wrong with the bytes of the saved index; an older one is not wrong.
+    /// What is damaged in the saved index; an older one, or something else in its place, is no damage.
     pub(super) fn sidecar_damage(&self) -> Option<String> {
-        let path = self.sidecar.as_deref()?;
-        let checked =
-            Sidecar::open(path).and_then(|found| found.map_or(Ok(()), |found| found.check()));
-        checked.err().map(|why| why.to_string())
+        let found = Sidecar::open(self.sidecar.as_deref()?);
+        match found.and_then(|found| found.map_or(Ok(()), |found| found.check())) {
+            Err(why @ Unfit::Torn(_)) => Some(why.to_string()),
+            _ => None,
+        }
     }
 
     /// The saved index and how much of the file it has seen, if there is one to be believed; `to` is where the file
