@@ -321,3 +321,71 @@ def test_a_reader_follows_a_writer_through_deletes_and_prunes(opened, path):
         new = writer.insert(step(one_hot(0)))
         assert reader.search(one_hot(0), k=1)[0].id == new
         assert (reader.dimension, reader.action_dimension) == (STATE, ACTION)
+
+
+def test_graphs_of_two_processes_follow_each_other(opened, other):
+    graph = {"build_above": 0}
+    store = opened(hnsw=graph)
+    mine = store.insert_batch(batch(1000))
+    store.flush()
+    writer = other(
+        """
+        graph = {"build_above": 0}
+        store = opened(hnsw=graph)
+        theirs = store.insert_batch(batch(400, seed=3))
+        store.flush()
+        say(theirs[7], store.get_stats().index_state)
+        wait()
+        store.delete(theirs[:200])
+        store.flush()
+        say("deleted")
+        wait()
+        store.close()
+        say("closed")
+        """
+    )
+    theirs, state = writer.hear()
+    assert state == "graph"
+    query = states(400, seed=3)[7]
+    assert store.search(query, k=1)[0].id == theirs
+    store.delete(mine[:300])
+    writer.go_on()
+    writer.hear()
+    assert store.search(query, k=1, threshold=None)[0].id != theirs
+    store.flush()
+    assert (store.get_stats().index_state, store.get_stats().unindexed) == ("graph", 0)
+    writer.go_on()
+    writer.hear()
+    writer.end()
+    store.close()
+    with opened(hnsw=graph) as again:
+        assert again.verify(deep=True).ok
+        assert again.get_stats().total_trajectories == 900
+        assert again.search(states(1000)[700], k=1)[0].id == mine[700]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_process_that_is_killed_while_it_links_and_saves_loses_nothing(opened, other):
+    opened(hnsw={"build_above": 0}).close()
+    told = []
+    for round_ in range(4):
+        writer = other(
+            f"""
+            store = opened(hnsw={{"build_above": 0}})
+            seed = {round_}
+            while True:
+                ids = store.insert_batch(batch(300, seed=seed))
+                say(ids[0], seed)
+                store.flush()
+                seed += 10
+            """
+        )
+        told += [tuple(writer.hear()) for _ in range(3)]
+        writer.process.kill()
+        writer.process.wait()
+    with opened(hnsw={"build_above": 0}) as store:
+        for id_, seed in told:
+            assert store.search(states(300, seed=int(seed))[0], k=1)[0].id == id_
+        store.flush()
+        assert store.get_stats().index_state == "graph"
+        assert store.verify(deep=True).ok

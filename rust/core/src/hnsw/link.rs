@@ -76,7 +76,7 @@ impl Graph {
         let Some(mut plans) = plans else { return false };
         self.adopt(&mut plans);
         let mut backs = self.write(&plans);
-        backs.par_sort_unstable();
+        pool.run(|| backs.par_sort_unstable());
         let targets: Vec<&[Back]> =
             backs.chunk_by(|a, b| (a.layer, a.target) == (b.layer, b.target)).collect();
         pool.run(|| {

@@ -18,7 +18,9 @@ impl Chains {
         let buckets = hashes.len().next_power_of_two().max(64);
         let mut chains = Self { newest: vec![END; buckets], older: Vec::new() };
         chains.older.reserve_exact(hashes.len());
-        hashes.iter().for_each(|&hash| chains.link(hash));
+        for &hash in hashes {
+            chains.link(hash);
+        }
         chains
     }
 

@@ -174,9 +174,9 @@ impl Scan<'_> {
     fn worst(&self) -> Option<f64> {
         let threshold = self.threshold?;
         let distance = match self.metric {
-            Metric::Cosine if threshold <= 0.0 => return None, // similarities end there, distances do not
+            // similarities end there, distances do not
+            Metric::Cosine | Metric::Euclidean if threshold <= 0.0 => return None,
             Metric::Cosine => 1.0 - threshold,
-            Metric::Euclidean if threshold <= 0.0 => return None,
             Metric::Euclidean => 1.0 / threshold - 1.0,
             Metric::Dot => -threshold,
         };

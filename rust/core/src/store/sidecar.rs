@@ -94,7 +94,7 @@ impl Open {
     ) -> Option<(Index, Position)> {
         let path = self.sidecar.as_deref()?;
         let anew = |why: &Unfit| {
-            self.news.tell(format!("the index is built anew, the saved one is not used: {why}"))
+            self.news.tell(format!("the index is built anew, the saved one is not used: {why}"));
         };
         let sidecar = match Sidecar::open(path) {
             Ok(Some(sidecar)) => sidecar,

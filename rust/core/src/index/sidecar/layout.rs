@@ -43,13 +43,27 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 16] = [
+        Self::Key,
+        Self::Episode,
+        Self::Pattern,
+        Self::TaskType,
+        Self::AgentType,
+        Self::Reward,
+        Self::Return,
+        Self::Timestamp,
+        Self::Succeeded,
+        Self::StateHash,
+        Self::Live,
+        Self::Episodes,
+        Self::Blocks,
+        Self::Graph,
+        Self::Upper,
+        Self::States,
+    ];
+
     fn of(number: u32) -> Option<Self> {
-        use Kind::*;
-        let all = [
-            Key, Episode, Pattern, TaskType, AgentType, Reward, Return, Timestamp, Succeeded,
-            StateHash, Live, Episodes, Blocks, Graph, Upper, States,
-        ];
-        all.into_iter().find(|kind| *kind as u32 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
