@@ -2,8 +2,8 @@
 //!
 //! Only admitted rows are scored and expanded. Where a row's links lead to too few of them, the links of its other
 //! neighbours are followed one step farther (the two hops of ACORN, Patel et al. 2024), so rows that match are linked
-//! through rows that do not. A walk begins in the query's own neighbourhood and at rows spread evenly over the matches:
-//! where nothing near the query matches, some of those lead to what does.
+//! through rows that do not. A walk first looks around where the query is. If fewer rows match there than elsewhere, it
+//! also begins at rows spread evenly over the matches and looks at more; if next to none do, it gives up.
 
 use crate::bits::Bits;
 use crate::kernel::score::fetch;
@@ -18,8 +18,27 @@ const FETCHED: usize = 8;
 /// Fewest rows, spread over the matches, that a walk begins at.
 const SEEDS: usize = 32;
 
+/// Nearest rows, matching or not, that a walk begins with.
+const NEIGHBOURHOOD: usize = 16;
+
+/// Where fewer than this part of the usual share matches, a walk gives up.
+const HOPELESS: f64 = 0.2;
+
+/// Where fewer than this part of the usual share matches, a walk looks at more and begins in many places.
+const SCARCE: f64 = 0.5;
+
+/// Or where none of the nearest matches though so many would by chance: one time in twenty nothing is behind that.
+const CHANCE: f64 = 3.0;
+
+/// Where a smaller share than this matches at all, paths among matches are longer, and a walk looks at more.
+const SPARSE: f64 = 0.3;
+
+/// How much wider a walk may look at most.
+const WIDEST: usize = 3;
+
 impl Graph {
-    /// Leaves in the pool the nearest admitted rows that a walk from `start` finds.
+    /// Leaves in the pool the nearest admitted rows that a walk from `start` finds, or says false: where the query is,
+    /// next to nothing matches, and what matches elsewhere lies all around it. Only a scan finds the nearest of that.
     pub(super) fn walk_admitted(
         &self,
         query: &Coarse<'_>,
@@ -28,24 +47,64 @@ impl Graph {
         matches: usize,
         cut: f32,
         scratch: &mut GraphScratch,
-    ) {
-        let GraphScratch { visited, pool, batch, hops, costs, .. } = scratch;
-        let linked = self.linked();
-        batch.clear();
+    ) -> bool {
+        let GraphScratch { visited, pool, found, batch, hops, costs } = scratch;
+        let (ef, linked) = (pool.size(), self.linked());
+        // the query's own neighbourhood, whatever is in it: it may not match, but what does may begin behind it
+        found.restart(WIDEST * ef);
+        pool.restart(NEIGHBOURHOOD);
+        visited.insert(start.node());
+        pool.insert(start);
         if has(admit, start.node()) {
-            visited.insert(start.node());
-            pool.insert(start);
-        } else {
-            self.gather(start.node(), admit, visited, batch, hops);
+            found.insert(start);
         }
-        let seeds = SEEDS.max(pool.size());
-        let every = (matches / seeds).max(1);
-        let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
-        batch.extend(spread.filter(|&node| visited.insert(node)));
-        costs.resize(batch.len(), 0.0);
-        self.costs(query, batch, costs);
-        for (&node, &cost) in batch.iter().zip(costs.iter()) {
-            pool.insert(Near::new(cost, node));
+        let (mut met, mut matching) = (0, 0);
+        while let Some(near) = pool.expand() {
+            batch.clear();
+            self.links(near.node(), 0).take(|node| visited.insert(node), batch);
+            costs.resize(batch.len(), 0.0);
+            self.costs(query, batch, costs);
+            for (&node, &cost) in batch.iter().zip(costs.iter()) {
+                let near = Near::new(cost, node);
+                pool.insert(near);
+                if has(admit, node) {
+                    found.insert(near);
+                    matching += 1;
+                }
+            }
+            met += batch.len();
+        }
+        // how often rows match here, against how often they do everywhere
+        let (here, all) = (matching as f64 / met.max(1) as f64, matches as f64 / linked as f64);
+        if here < HOPELESS * all {
+            return false;
+        }
+        // of the nearest few, some would match by chance
+        let close = pool.items().iter().any(|near| has(admit, near.node()));
+        let scarce = here < SCARCE * all || (!close && pool.items().len() as f64 * all > CHANCE);
+        let wider = if scarce {
+            WIDEST * ef
+        } else if all < SPARSE {
+            ef + ef / 4
+        } else {
+            ef
+        };
+        found.resize(wider);
+        std::mem::swap(pool, found);
+        visited.restart(linked);
+        for near in pool.items() {
+            visited.insert(near.node());
+        }
+        if scarce {
+            batch.clear();
+            let every = (matches / SEEDS.max(ef)).max(1);
+            let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
+            batch.extend(spread.filter(|&node| visited.insert(node)));
+            costs.resize(batch.len(), 0.0);
+            self.costs(query, batch, costs);
+            for (&node, &cost) in batch.iter().zip(costs.iter()) {
+                pool.insert(Near::new(cost, node));
+            }
         }
         let mut idle = 0;
         while let Some(near) = pool.expand() {
@@ -67,6 +126,7 @@ impl Graph {
                 }
             }
         }
+        true
     }
 
     /// Adds to `batch` the admitted rows that `node` leads to and that were not met before: its neighbours, and if they

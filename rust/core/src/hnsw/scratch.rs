@@ -81,6 +81,12 @@ impl Pool {
         &self.items
     }
 
+    /// Keeps this many from now on.
+    pub(super) fn resize(&mut self, ef: usize) {
+        self.items.truncate(ef);
+        self.ef = ef;
+    }
+
     /// How many it keeps.
     pub(super) fn size(&self) -> usize {
         self.ef
@@ -125,6 +131,8 @@ impl Visited {
 pub struct GraphScratch {
     pub(super) visited: Visited,
     pub(super) pool: Pool,
+    /// The nearest admitted nodes, while a filtered search looks around.
+    pub(super) found: Pool,
     /// Nodes to score.
     pub(super) batch: Vec<u32>,
     /// Nodes to walk through, in a filtered search.
@@ -135,9 +143,10 @@ pub struct GraphScratch {
 impl GraphScratch {
     /// Forgets the last walk; `ef` nodes will be kept of `nodes`.
     pub(super) fn restart(&mut self, nodes: usize, ef: usize) {
-        let Self { visited, pool, batch, hops, costs } = self;
+        let Self { visited, pool, found, batch, hops, costs } = self;
         visited.restart(nodes);
         pool.restart(ef);
+        found.restart(0);
         batch.clear();
         hops.clear();
         costs.clear();

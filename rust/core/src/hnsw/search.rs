@@ -8,9 +8,22 @@ use super::scratch::{GraphScratch, Near, give};
 use super::{Graph, NodeId, Prepared};
 
 impl Graph {
+    /// What a search costs, in rows of a scan: a search is worth it where more rows match. From counts of what walks
+    /// score (a row scattered in memory costs three in a row), with the share of all rows that match.
+    pub fn search_cost(&self, ef: usize, matches: usize) -> usize {
+        let linked = self.linked().max(2);
+        // a walk expands some ef rows, each new to it by half of its links; hops and the look around double that
+        let scored = self.params.m * ef / 2 + self.params.m * linked.ilog2() as usize;
+        let filtered = if matches < linked { 5 } else { 2 };
+        scored * 3 * filtered / 2
+    }
+
     /// The best candidates by estimated distance, nearest first, at most `ef`, into `out` (Malkov and Yashunin,
     /// algorithm 5). Only rows of `admit` are candidates, `matches` of them; None admits every linked row. Candidates
     /// farther than `cut` may be left out.
+    ///
+    /// False, and no candidates: so little that matches lies near the query that a walk would miss the nearest of it.
+    /// Whoever asked then scans the matches.
     #[expect(clippy::too_many_arguments, reason = "the question, and the memory to answer it in")]
     pub fn search(
         &self,
@@ -21,23 +34,27 @@ impl Graph {
         cut: Option<f32>,
         scratch: &mut GraphScratch,
         out: &mut Vec<(NodeId, f32)>,
-    ) {
+    ) -> bool {
         out.clear();
         if self.linked() == 0 || ef == 0 || matches == 0 {
-            return;
+            return true;
         }
         scratch.restart(self.len(), ef);
         let query = query.coarse();
         let start = self.descend(&query, 0, scratch);
         let cut = cut.map_or(f32::INFINITY, |cut| self.cost(cut));
         if let Some(admit) = admit {
-            self.walk_admitted(&query, start, admit, matches, cut, scratch);
+            if !self.walk_admitted(&query, start, admit, matches, cut, scratch) {
+                return false;
+            }
+            scratch.pool.resize(ef);
         } else {
             scratch.visited.insert(start.node());
             scratch.pool.insert(start);
             self.walk(&query, 0, cut, scratch);
         }
         give(scratch.pool.items(), |cost| self.distance(cost), out);
+        true
     }
 
     /// Walks down to a layer, in each to the node from which no link leads nearer (algorithm 5, the first phase).
@@ -107,4 +124,4 @@ impl Graph {
 }
 
 /// Nodes beyond the cut that are expanded in a row before a search ends early.
-pub(super) const PATIENCE: usize = 16;
+pub(super) const PATIENCE: usize = 32;

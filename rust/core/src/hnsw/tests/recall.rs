@@ -1,5 +1,9 @@
 use super::*;
 
+const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Euclidean, Metric::Dot];
+const QUANTIZATIONS: [Quantization; 3] =
+    [Quantization::None, Quantization::Int8, Quantization::Binary];
+
 #[test]
 fn a_walk_finds_what_measuring_every_row_finds() {
     let rows: Vec<_> = (0..2000).map(|row| vector(24, row)).collect();
@@ -9,11 +13,168 @@ fn a_walk_finds_what_measuring_every_row_finds() {
         (Quantization::Int8, 60, 0.98),
         (Quantization::Binary, 150, 0.9),
     ] {
-        for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
+        for metric in METRICS {
             let graph = built(params(metric, quantization), &rows, 2);
             assert_sound(&graph);
             let recall = recall(&graph, &rows, &queries, ef);
             assert!(recall >= least, "{quantization:?} {metric:?}: {recall}");
         }
     }
+}
+
+#[test]
+fn every_dimension_is_searched_well() {
+    for (dimension, count) in [(2, 2000), (3, 1000), (65, 1000), (513, 400), (2048, 200)] {
+        let rows: Vec<_> = (0..count).map(|row| vector(dimension, row)).collect();
+        let queries: Vec<_> = (5000..5020).map(|row| vector(dimension, row)).collect();
+        for quantization in QUANTIZATIONS {
+            let graph = built(params(Metric::Euclidean, quantization), &rows, 2);
+            assert_sound(&graph);
+            let recall = recall(&graph, &rows, &queries, 100);
+            let least = if quantization == Quantization::Binary { 0.85 } else { 0.98 };
+            assert!(recall >= least, "{quantization:?}, {dimension} dimensions: {recall}");
+        }
+    }
+}
+
+#[test]
+fn rows_in_order_of_their_clusters_are_found_as_well_as_shuffled_ones() {
+    let mut rows: Vec<_> = (0..3000).map(|row| vector(16, row)).collect();
+    let queries: Vec<_> = (5000..5050).map(|row| vector(16, row)).collect();
+    let cluster = |row: &Vec<f32>| {
+        let far = |c: u64| -> f32 {
+            let centre = (0..16).map(|i| Rng::new(4, c).normal(i) as f32);
+            centre.zip(row).map(|(a, b)| (a - b).powi(2)).sum()
+        };
+        (0..20).min_by(|a, b| far(*a).total_cmp(&far(*b)))
+    };
+    for order in ["cluster by cluster", "along a line", "outside in"] {
+        match order {
+            "cluster by cluster" => rows.sort_by_key(cluster),
+            "along a line" => rows.sort_by(|a, b| a[0].total_cmp(&b[0])),
+            _ => {
+                let square = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
+                rows.sort_by(|a, b| square(b).total_cmp(&square(a)));
+            }
+        }
+        let graph = built(params(Metric::Euclidean, Quantization::Int8), &rows, 2);
+        assert_sound(&graph);
+        let recall = recall(&graph, &rows, &queries, 60);
+        assert!(recall >= 0.97, "{order}: {recall}");
+    }
+}
+
+#[test]
+fn rows_of_the_upper_layers_are_linked_to_the_nearest_in_layer_0_too() {
+    let rows: Vec<_> = (0..2000).map(|row| vector(24, row)).collect();
+    let graph = built(params(Metric::Euclidean, Quantization::None), &rows, 1);
+    let upper: Vec<u32> = (0..2000).filter(|&node| graph.level(node) > 0).collect();
+    let linked = |&&node: &&u32| {
+        let nearest = brute(Metric::Euclidean, &rows, &rows[node as usize], 2, |_| true)[1];
+        graph.links(node, 0).nodes().any(|next| next == nearest)
+    };
+    let good = upper.iter().filter(linked).count();
+    assert!(upper.len() > 100 && good * 100 >= upper.len() * 90, "{good} of {}", upper.len());
+}
+
+#[test]
+fn twins_and_rows_without_variance_are_all_reached() {
+    let same = vec![vector(8, 1); 700];
+    let zeros = vec![vec![0.0; 8]; 300];
+    let mixed: Vec<_> = (0..1200).map(|row| vector(8, row % 40)).collect();
+    for (rows, what) in [(&same, "twins"), (&zeros, "zeros"), (&mixed, "thirty of each")] {
+        for quantization in QUANTIZATIONS {
+            for metric in METRICS {
+                let graph = built(params(metric, quantization), rows, 2);
+                assert_sound(&graph);
+                let (mut query, mut found) = (Prepared::default(), Vec::new());
+                graph.prepare(&rows[0], &mut query);
+                let mut scratch = GraphScratch::default();
+                graph.search(&query, rows.len(), None, rows.len(), None, &mut scratch, &mut found);
+                assert_eq!(found.len(), rows.len(), "{what}, {quantization:?}, {metric:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_overflow_a_code_end_no_walk() {
+    let rows: Vec<_> = (0..300)
+        .map(|row| {
+            vector(6, row).iter().map(|x| x * 1e37_f32.powf((row % 3) as f32 - 1.0)).collect()
+        })
+        .collect::<Vec<Vec<f32>>>();
+    for quantization in QUANTIZATIONS {
+        for metric in METRICS {
+            let graph = built(params(metric, quantization), &rows, 2);
+            assert_sound(&graph);
+            let (mut query, mut found) = (Prepared::default(), Vec::new());
+            graph.prepare(&rows[7], &mut query);
+            graph.search(&query, 300, None, 300, None, &mut GraphScratch::default(), &mut found);
+            assert_eq!(found.len(), 300, "{quantization:?} {metric:?}");
+        }
+    }
+}
+
+#[test]
+fn bounds_hold_and_estimates_lie_near_them() {
+    let rows: Vec<_> = (0..300).map(|row| vector(100, row)).collect();
+    for quantization in QUANTIZATIONS {
+        for metric in METRICS {
+            let graph = built(params(metric, quantization), &rows, 1);
+            let state = vector(100, 4000);
+            let mut query = Prepared::default();
+            graph.prepare(&state, &mut query);
+            let nodes: Vec<_> = (0..300).map(NodeId).collect();
+            let (mut least, mut most) = (vec![0.0; 300], vec![0.0; 300]);
+            graph.judge(&query, &nodes, &mut least, &mut most);
+            let mut estimates = vec![0.0; 300];
+            graph.estimate(&query, &nodes, &mut estimates);
+            for (at, row) in rows.iter().enumerate() {
+                let sum = |term: fn(f64, f64) -> f64| -> f64 {
+                    row.iter().zip(&state).map(|(a, b)| term(f64::from(*a), f64::from(*b))).sum()
+                };
+                let (dot, square) = (sum(|a, b| a * b), sum(|a, b| (a - b).powi(2)));
+                let lengths = (sum(|a, _| a * a) * sum(|_, b| b * b)).sqrt();
+                let (cost, distance) = match metric {
+                    Metric::Cosine => (1.0 - dot / lengths, 1.0 - dot / lengths),
+                    Metric::Dot => (-dot, -dot),
+                    Metric::Euclidean => (square, square.sqrt()),
+                };
+                assert!(least[at] <= cost && cost <= most[at], "{quantization:?} {metric:?} {at}");
+                let scale =
+                    if metric == Metric::Cosine { 1.0 } else { lengths.sqrt().max(lengths) };
+                let near = if quantization == Quantization::Binary { 0.4 } else { 0.02 };
+                let miss = (f64::from(estimates[at]) - distance).abs();
+                assert!(miss <= near * scale, "{quantization:?} {metric:?}: {miss}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_opinion_agrees() {
+    use instant_distance::{Builder, Search};
+    #[derive(Clone)]
+    struct Point(Vec<f32>);
+    impl instant_distance::Point for Point {
+        fn distance(&self, other: &Self) -> f32 {
+            self.0.iter().zip(&other.0).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+        }
+    }
+    let rows: Vec<_> = (0..1500).map(|row| vector(12, row)).collect();
+    let points = rows.iter().cloned().map(Point).collect();
+    let other = Builder::default().seed(1).build(points, (0..1500_u32).collect::<Vec<_>>());
+    let graph = built(params(Metric::Euclidean, Quantization::None), &rows, 2);
+    let (mut query, mut scratch, mut found) = Default::default();
+    let (mut search, mut agreed) = (Search::default(), 0);
+    for number in 5000..5050 {
+        let state = vector(12, number);
+        Graph::prepare(&graph, &state, &mut query);
+        graph.search(&query, 100, None, 1500, None, &mut scratch, &mut found);
+        let theirs: Vec<u32> =
+            other.search(&Point(state), &mut search).take(10).map(|item| *item.value).collect();
+        agreed += found[..10].iter().filter(|(node, _)| theirs.contains(&node.0)).count();
+    }
+    assert!(agreed >= 490, "{agreed} of 500");
 }
