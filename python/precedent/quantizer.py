@@ -82,11 +82,6 @@ def code_matrix(codes: Any, width: int) -> npt.NDArray[np.uint8]:
     Raises:
         ValidationError: Something else.
     """
-    if (
-        isinstance(codes, np.ndarray)
-        and codes.dtype == np.uint8
-        and codes.ndim == 2
-        and codes.shape[1] == width
-    ):
+    if isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.shape[1:] == (width,):
         return codes
     raise checks.refuse("codes", f"a uint8 array of shape [n, {width}]", codes)
