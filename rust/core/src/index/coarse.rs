@@ -26,9 +26,11 @@ pub(super) fn search(
     let mut found = Vec::new();
     let mut first = 0;
     if let Some(&Walk { ef, linked, matches, admit }) = walk {
-        first = linked;
-        graph.search(prepared, ef, admit, matches, None, scratch, walked);
-        found.extend(walked.iter().filter(|(node, _)| (node.0 as usize) < linked));
+        // a walk that finds next to no matches around the query leaves them all to the scan
+        if graph.search(prepared, ef, admit, matches, None, scratch, walked) {
+            first = linked;
+            found.extend(walked.iter().filter(|(node, _)| (node.0 as usize) < linked));
+        }
     }
     let mut nodes = from(rows, first);
     let (mut batch, mut far) = (Vec::with_capacity(BATCH), vec![0.0; BATCH]);

@@ -366,8 +366,7 @@ impl Index {
         let (every, linked) = (rows.len(), self.graph.linked());
         let matches = if filter.is_empty() { self.len() } else { rows.count() };
         let admit = (matches < every).then_some(rows);
-        let walks = cost::walks(&self.graph, linked, matches, every, ef);
-        walks.then_some(Walk { ef, linked, matches, admit })
+        cost::walks(&self.graph, matches, ef).then_some(Walk { ef, linked, matches, admit })
     }
 
     /// The number below which a share `q` (0 to 1) of the matches lies, interpolated linearly at `q * (n - 1)` as

@@ -153,13 +153,15 @@ impl Scan<'_> {
         let mut sieve = Sieve { k: self.k, limit, candidates, most };
         let mut first = 0;
         if let Some(&Walk { ef, linked, matches, admit }) = walk {
-            first = linked;
             let cut = self.worst().map(|distance| (distance + self.leeway(distance)) as f32);
-            self.graph.search(prepared, ef, admit, matches, cut, graph, walked);
-            // rows that were linked after the walk began may be among them, and will be scanned
-            let before =
-                walked.iter().map(|(node, _)| *node).filter(|node| (node.0 as usize) < linked);
-            self.judge(before, prepared, &mut sieve)?;
+            // a walk that finds next to no matches around the query leaves them all to the scan
+            if self.graph.search(prepared, ef, admit, matches, cut, graph, walked) {
+                first = linked;
+                // rows that were linked after the walk began may be among them, and will be scanned
+                let before =
+                    walked.iter().map(|(node, _)| *node).filter(|node| (node.0 as usize) < linked);
+                self.judge(before, prepared, &mut sieve)?;
+            }
         }
         self.judge(from(rows, first), prepared, &mut sieve)?;
         let limit = sieve.limit;
