@@ -8,8 +8,14 @@ mod twin;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::AtomicBool;
 
+use precedent_core::Metric;
+use precedent_core::bits::Bits;
+use precedent_core::hnsw::{Graph, GraphScratch, Params, Prepared, Quantization};
 use precedent_core::nn::{DecisionLayer, LayerSettings};
+use precedent_core::pool::Pool;
+use precedent_core::rng::Rng;
 use twin::Material;
 
 /// The system's allocator with a tally for each thread.
@@ -86,5 +92,36 @@ fn a_file_never_makes_the_reader_allocate_much_more_than_it_holds() {
             assert!(most < 3 * bytes.len() + 4096, "{most} bytes with {byte:#x} at {at}");
         }
         spoiled[at] = bytes[at];
+    }
+}
+
+#[test]
+fn a_warm_walk_through_the_graph_allocates_nothing() {
+    let vector = |number: u64| -> Vec<f32> {
+        (0..20).map(|i| Rng::new(1, number).normal(i) as f32).collect()
+    };
+    for quantization in [Quantization::None, Quantization::Int8, Quantization::Binary] {
+        let metric = Metric::Cosine;
+        let params = Params { m: 8, ef_construction: 40, metric, quantization, seed: 1 };
+        let graph = Graph::new(20, params);
+        for row in 0..800 {
+            graph.push(&vector(row));
+        }
+        graph.link(usize::MAX, &Pool::new(1).unwrap(), &AtomicBool::new(false));
+        let admit: Bits = (0..800).map(|row| row % 5 == 0).collect();
+        let (mut query, mut scratch) = (Prepared::default(), GraphScratch::default());
+        let mut found = Vec::new();
+        let mut round = |first: u64| {
+            for number in first..first + 50 {
+                graph.prepare(&vector(number), &mut query);
+                let (walks, ..) = tally(|| {
+                    graph.search(&query, 50, None, 800, None, &mut scratch, &mut found);
+                    graph.search(&query, 50, Some(&admit), 160, None, &mut scratch, &mut found);
+                });
+                assert!(walks == 0 || first == 0, "{walks} allocations in a warm walk");
+            }
+        };
+        round(0);
+        round(1000);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! With int8 codes a row is about `scale * code`. With binary codes it is first rotated at random, then kept as signs;
 //! `|x|² / |x|₁` times the product of the signs with a query is an unbiased estimate of the product with the row itself
-//! (RaBitQ, Gao and Long 2024). With none it is there as it came.
+//! (`RaBitQ`, Gao and Long 2024). With none it is there as it came.
 
 use crate::error::{Error, Result};
 use crate::kernel::distance::{self, Fine, Line, Shape};

@@ -58,7 +58,7 @@ impl Graph {
         if has(admit, start.node()) {
             found.insert(start);
         }
-        let (mut met, mut matching) = (0, 0);
+        let (mut met, mut matching) = (0_usize, 0_usize);
         while let Some(near) = pool.expand() {
             batch.clear();
             self.links(near.node(), 0).take(|node| visited.insert(node), batch);

@@ -1,6 +1,6 @@
 //! Linking (Malkov and Yashunin, algorithm 1), in batches: the rows of a batch search the graph as it was before them, in
 //! parallel, and are compared with each other directly; then the links back to them are merged, row by row. What comes
-//! out depends on the sizes of the batches only, not on the threads (the idea of ParlayANN, Manohar et al. 2024).
+//! out depends on the sizes of the batches only, not on the threads (the idea of `ParlayANN`, Manohar et al. 2024).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

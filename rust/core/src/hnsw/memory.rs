@@ -2,6 +2,10 @@
 //! lie in segments that double in size and never move, so they are read without a lock while others are added.
 
 #![expect(unsafe_code, reason = "blocks are laid out by hand in memory from the system")]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "blocks begin where cache lines do, and so do their codes"
+)]
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};

@@ -237,7 +237,9 @@ impl Graph {
             let ids = &mut ids[..nodes.len()];
             ids.iter_mut().zip(nodes).for_each(|(id, node)| *id = node.0);
             self.costs(&query, ids, out);
-            out.iter_mut().for_each(|cost| *cost = self.distance(*cost));
+            for cost in out {
+                *cost = self.distance(*cost);
+            }
         }
     }
 
@@ -354,7 +356,9 @@ impl<'a> Links<'a> {
 }
 
 fn clear(links: &[AtomicU32]) {
-    links.iter().for_each(|link| link.store(NONE, Ordering::Relaxed));
+    for link in links {
+        link.store(NONE, Ordering::Relaxed);
+    }
 }
 
 fn float(word: &AtomicU32) -> f32 {

@@ -55,7 +55,9 @@ impl Graph {
             let links = new.links(places[node as usize], layer);
             self.heirs(node, layer, WIDTH * links.0.len(), places, space);
             let nodes = &mut space.nodes;
-            nodes.iter_mut().for_each(|node| *node = places[*node as usize]);
+            for node in nodes {
+                *node = places[*node as usize];
+            }
             // the codes of the new graph: they lie closer together
             new.prune(places[node as usize], links.0.len(), space);
             links.set(space.chosen.iter().copied());

@@ -1,5 +1,5 @@
 //! A random rotation: it spreads what a vector says evenly over its components, so that their signs alone say where it
-//! points (the condition of RaBitQ, Gao and Long 2024).
+//! points (the condition of `RaBitQ`, Gao and Long 2024).
 
 use crate::rng::Rng;
 
@@ -19,7 +19,7 @@ pub(super) struct Rotation {
 
 impl Rotation {
     pub(super) fn new(length: usize, seed: u64) -> Self {
-        let rng = Rng::new(seed, 0x207a7e);
+        let rng = Rng::new(seed, 0x0020_7a7e);
         let sign = |at| if rng.at(at) & 1 == 0 { 1.0 } else { -1.0 };
         let signs = (0..(ROUNDS * length) as u64).map(sign).collect();
         Self { signs, length, span: 1 << length.ilog2() }
@@ -61,7 +61,9 @@ fn mix(x: &mut [f32]) {
         half *= 2;
     }
     let scale = 1.0 / (x.len() as f32).sqrt();
-    x.iter_mut().for_each(|x| *x *= scale);
+    for x in x {
+        *x *= scale;
+    }
 }
 
 #[cfg(test)]

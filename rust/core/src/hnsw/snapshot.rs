@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::kernel::distance::Line;
 
 use super::memory::Blocks;
-use super::{FACTS, FIXED, Graph, Links, NONE, Params, UNPOISONED, fact};
+use super::{FACTS, FIXED, Graph, Links, Params, UNPOISONED, fact};
 
 /// Bytes of the head.
 pub const HEAD: usize = 20;
@@ -118,7 +118,7 @@ impl Graph {
         if !fits(rows, len, &graph.rows) || !fits(upper, lists, &graph.upper) || linked > len {
             return corrupt("its lengths");
         }
-        graph.read_rows(rows)?;
+        graph.read_rows(rows);
         graph.read_upper(upper)?;
         graph.check_links(linked as u32)?;
         if linked > 0 && (entry as usize >= linked || graph.level(entry) != top) {
@@ -129,7 +129,7 @@ impl Graph {
         Ok(graph)
     }
 
-    fn read_rows(&self, bytes: &[u8]) -> Result<()> {
+    fn read_rows(&self, bytes: &[u8]) {
         let mut next_upper = 0;
         for block in bytes.chunks_exact(self.rows.block_bytes()) {
             let (words, code) = block.split_at(4 * self.rows.words_each());
@@ -146,7 +146,6 @@ impl Graph {
                 next_upper += level;
             });
         }
-        Ok(())
     }
 
     fn read_upper(&self, bytes: &[u8]) -> Result<()> {

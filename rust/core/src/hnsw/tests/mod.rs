@@ -73,7 +73,9 @@ fn assert_whole(graph: &Graph) {
         while let Some(node) = queue.pop() {
             let fresh = graph.links(node, 0).nodes().filter(|&next| !seen[next as usize]);
             let fresh: Vec<u32> = fresh.collect();
-            fresh.iter().for_each(|&next| seen[next as usize] = true);
+            for &next in &fresh {
+                seen[next as usize] = true;
+            }
             queue.extend(fresh);
         }
         let lost = seen.iter().filter(|seen| !**seen).count();

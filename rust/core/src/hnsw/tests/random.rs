@@ -108,9 +108,9 @@ fn searches_go_on_while_rows_are_pushed_and_linked() {
         };
         let searching = [scope.spawn(search), scope.spawn(search)];
         scope.spawn(|| {
-            (0..3000).for_each(|row| {
+            for row in 0..3000 {
                 graph.push(&vector(16, row));
-            })
+            }
         });
         while graph.linked() < 3000 {
             graph.link(100, &pool, &AtomicBool::new(false));

@@ -128,7 +128,9 @@ fn signs_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     }
     let all = store(four_sums([sum; 4]))[0];
     by_fours(rows, out, |rows, ahead| {
-        ahead.iter().for_each(|row| fetch(row.as_ptr().cast(), size_of_val(*row)));
+        for row in ahead {
+            fetch(row.as_ptr().cast(), size_of_val(*row));
+        }
         let mut sums = [_mm512_setzero_si512(); 4];
         for (at, line) in query.iter().enumerate() {
             let q = load(line);
