@@ -11,9 +11,6 @@ use crate::filter::Filter;
 use crate::hnsw::{Codec, Graph, Role};
 use crate::ids::RowKey;
 
-/// Queries that are answered before the caller is asked whether to go on.
-const SLICE: usize = 64;
-
 /// One row of an answer by codes: its distance is estimated.
 pub type Estimate = (RowKey, f32);
 
@@ -60,31 +57,26 @@ impl Store {
         filter: &Filter,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Vec<Estimate>>> {
-        let open = self.enter()?;
         resolve::check(filter)?;
         if k == 0 {
             return Err(Error::invalid("k", "at least 1", 0));
         }
-        let bytes = graph(&open).codec().bytes_per_vector(Role::Query);
+        let bytes = self.code_bytes(Role::Query)?;
         if !codes.len().is_multiple_of(bytes) {
             let expected = format!("{bytes} bytes a query");
             return Err(Error::invalid("codes", expected, codes.len() % bytes));
         }
         let hnsw = &self.facts.hnsw;
         let ef = hnsw.enabled.then_some(hnsw.ef_search.max(k));
-        let pool = if codes.len() > bytes { Some(open.pool()?) } else { None };
         let mut answers = Vec::with_capacity(codes.len() / bytes);
-        for slice in codes.chunks(SLICE * bytes) {
-            poll()?;
+        self.slices(codes, bytes, poll, |open, slice| {
+            let pool = if slice.len() > bytes { Some(open.pool()?) } else { None };
             let found: Result<Vec<_>> = open.in_sync(|reader, mirror| {
                 let filter = resolve(reader, filter)?;
                 let answer = |code: &[u8]| {
-                    let mut scratch =
-                        open.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
-                    let found =
-                        mirror.index.search_code(code, k, &filter, ef, &mut scratch, &self.stop);
-                    open.scratch.lock().expect(UNPOISONED).push(scratch);
-                    found
+                    open.with_scratch(|scratch| {
+                        mirror.index.search_code(code, k, &filter, ef, scratch, &self.stop)
+                    })
                 };
                 match &pool {
                     Some(pool) => pool.run(|| slice.par_chunks_exact(bytes).map(answer).collect()),
@@ -92,7 +84,8 @@ impl Store {
                 }
             });
             answers.extend(found?);
-        }
+            Ok(())
+        })?;
         Ok(answers)
     }
 

@@ -13,7 +13,7 @@ use super::{Open, Store, UNPOISONED, encode, validate};
 use crate::error::{During, Error, Result};
 use crate::filter::Filter;
 use crate::ids::{PatternId, RowKey};
-use crate::index::{Hit, Originals, Question, Resolved};
+use crate::index::{Hit, Originals, Question, Resolved, Scratch};
 use crate::metric::Metric;
 use crate::pool::Pool;
 use crate::rows::Rows;
@@ -135,10 +135,9 @@ impl Store {
         options: &SearchOptions,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Answer>> {
-        let open = self.enter()?;
         self.check_queries(queries, options)?;
-        self.each(&open, queries, poll, |query| {
-            open.in_sync(|reader, mirror| self.answer(&open, reader, mirror, query, options))
+        self.each(queries, poll, |open, query| {
+            open.in_sync(|reader, mirror| self.answer(open, reader, mirror, query, options))
         })
     }
 
@@ -150,13 +149,14 @@ impl Store {
         options: &SearchOptions,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Vec<Hit>>> {
-        let open = self.enter()?;
         let count = self.check_queries(queries, options)?;
+        let open = self.enter()?;
         if open.connections.file().is_none() {
-            return self.each(&open, queries, poll, |query| {
+            drop(open);
+            return self.each(queries, poll, |open, query| {
                 open.in_sync(|reader, mirror| {
                     let filter = resolve(reader, &options.filter)?;
-                    self.nearest(&open, reader, mirror, query, options, &filter)
+                    self.nearest(open, reader, mirror, query, options, &filter)
                 })
             });
         }
@@ -170,11 +170,11 @@ impl Store {
                 return Ok(vec![hits]);
             }
         }
+        drop(open);
         let mut answers = Vec::with_capacity(count);
-        for slice in queries.chunks(SLICE * self.dimension()) {
-            poll()?;
-            self.slice(&open, slice, options, &mut answers)?;
-        }
+        self.slices(queries, self.dimension(), poll, |open, slice| {
+            self.slice(open, slice, options, &mut answers)
+        })?;
         Ok(answers)
     }
 
@@ -271,24 +271,40 @@ impl Store {
     /// Answers each of many queries, on as many threads as the machine has.
     fn each<T: Send>(
         &self,
-        open: &Open,
         queries: &[f32],
         poll: &mut dyn FnMut() -> Result<()>,
-        answer: impl Fn(&[f32]) -> Result<T> + Sync,
+        answer: impl Fn(&Open, &[f32]) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let wide = self.dimension();
-        if queries.len() == wide {
-            return answer(queries).map(|only| vec![only]);
-        }
-        let pool = open.pool()?;
         let mut answers = Vec::with_capacity(queries.len() / wide);
-        for slice in queries.chunks(SLICE * wide) {
-            poll()?;
-            let found: Result<Vec<_>> =
-                pool.run(|| slice.par_chunks_exact(wide).map(&answer).collect());
+        self.slices(queries, wide, poll, |open, slice| {
+            if slice.len() == wide {
+                answers.push(answer(open, slice)?);
+                return Ok(());
+            }
+            let found: Result<Vec<_>> = open
+                .pool()?
+                .run(|| slice.par_chunks_exact(wide).map(|query| answer(open, query)).collect());
             answers.extend(found?);
-        }
+            Ok(())
+        })?;
         Ok(answers)
+    }
+
+    /// Gives `work` some queries at a time, each of `width` numbers. The store is let go while `poll` is asked: what
+    /// that calls may close the store, which would wait for ever for the one who asked.
+    pub(super) fn slices<T>(
+        &self,
+        queries: &[T],
+        width: usize,
+        poll: &mut dyn FnMut() -> Result<()>,
+        mut work: impl FnMut(&Open, &[T]) -> Result<()>,
+    ) -> Result<()> {
+        for slice in queries.chunks(SLICE * width) {
+            poll()?;
+            work(&*self.enter()?, slice)?;
+        }
+        Ok(())
     }
 
     fn answer(
@@ -354,9 +370,8 @@ impl Store {
             ef: (!exact && hnsw.enabled).then_some(ef),
             threshold,
         };
-        let mut scratch = open.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
-        let found = mirror.index.search(&question, originals, &mut scratch, &self.stop);
-        open.scratch.lock().expect(UNPOISONED).push(scratch);
+        let found = open
+            .with_scratch(|scratch| mirror.index.search(&question, originals, scratch, &self.stop));
         let mut hits = found?;
         if let Some(threshold) = threshold {
             hits.retain(|hit| hit.similarity >= threshold);
@@ -366,6 +381,14 @@ impl Store {
 }
 
 impl Open {
+    /// Runs `work` in memory that an earlier search left warm.
+    pub(super) fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = self.scratch.lock().expect(UNPOISONED).pop().unwrap_or_default();
+        let done = work(&mut scratch);
+        self.scratch.lock().expect(UNPOISONED).push(scratch);
+        done
+    }
+
     /// The threads, from the first need until the store is closed.
     pub(super) fn pool(&self) -> Result<Arc<Pool>> {
         let mut pool = self.pool.lock().expect(UNPOISONED);

@@ -130,6 +130,21 @@ fn many_searches_end_when_the_caller_says_so() {
     assert_eq!(asked, 3);
 }
 
+/// A signal's handler may close the store, and runs where the caller is asked: it used to wait for itself.
+#[test]
+fn whoever_is_asked_whether_to_go_on_may_close_the_store() {
+    let (store, _) = at_noon();
+    insert(&store, &steps("e", 10, 0));
+    let queries: Vec<f32> = (0..1000).flat_map(|i| state(i % 10)).collect();
+    let (closed, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let outcome = store.search_many(&queries, &SearchOptions::default(), &mut || store.close());
+        closed.send(matches!(outcome, Err(Error::Closed(_)))).unwrap();
+    });
+    let patience = std::time::Duration::from_secs(60);
+    assert_eq!(ended.recv_timeout(patience), Ok(true), "it waits for ever");
+}
+
 #[test]
 fn an_answer_is_repeated_until_something_is_written_or_its_time_is_over() {
     let (store, clock) = at_noon();
