@@ -64,18 +64,83 @@ fn every_kernel_agrees_with_f64_at_every_small_shape() {
     }
 }
 
+/// Small whole numbers: their products and sums are exact in f32, in any order.
+fn whole_numbers(seed: u64, n: usize) -> Vec<f32> {
+    let rng = Rng::new(seed, 1);
+    (0..n as u64).map(|i| rng.below(i, 9) as f32 - 4.0).collect()
+}
+
+#[test]
+fn every_kernel_is_exact_on_whole_numbers_at_every_shape_up_to_65_and_writes_nothing_else() {
+    const SIDE: usize = 65;
+    const MARK: f32 = 12_345.0;
+    const EDGE: usize = 16;
+    let (a, b) = (whole_numbers(8, SIDE * SIDE), whole_numbers(9, SIDE * SIDE));
+    let mut turned = vec![0.0; SIDE * SIDE];
+    for (at, x) in a.iter().enumerate() {
+        turned[at % SIDE * SIDE + at / SIDE] = *x;
+    }
+    for gemm in kernels().filter(|gemm| gemm.isa() != Isa::Scalar) {
+        // The product of the first `k` columns of A and rows of B, and the same added to threes.
+        let (mut sums, mut added) = (vec![0.0; SIDE * SIDE], vec![3.0; SIDE * SIDE]);
+        let mut target = vec![0.0; SIDE * SIDE + EDGE];
+        for k in 0..=SIDE {
+            for n in 1..=SIDE {
+                let b: Vec<f32> =
+                    b.chunks_exact(SIDE).take(k).flat_map(|row| &row[..n]).copied().collect();
+                for m in 1..=SIDE {
+                    let (start, fill, want) = if (m + k) % 2 == 0 {
+                        (Start::Zero, f32::NAN, &sums)
+                    } else {
+                        (Start::Kept, 3.0, &added)
+                    };
+                    let left = if (n + k) % 2 == 0 {
+                        Left::rows(&a, SIDE)
+                    } else {
+                        Left::transposed(&turned, SIDE, 0)
+                    };
+                    target[..m * n].fill(fill);
+                    target[m * n..][..EDGE].fill(MARK);
+                    gemm.multiply(left, &b, n, &mut target[..m * n], start);
+                    let mut rows = target.chunks_exact(n).zip(want.chunks_exact(SIDE)).take(m);
+                    let right = rows.all(|(got, want)| got == &want[..n]);
+                    assert!(right, "{:?} {m}x{n}x{k}, {start:?}", gemm.isa());
+                    assert_eq!(target[m * n..][..EDGE], [MARK; EDGE], "{m}x{n}x{k}: beyond C");
+                }
+            }
+            if k < SIDE {
+                for (i, (sums, added)) in
+                    sums.chunks_exact_mut(SIDE).zip(added.chunks_exact_mut(SIDE)).enumerate()
+                {
+                    for (j, (sum, added)) in sums.iter_mut().zip(added).enumerate() {
+                        *sum += a[i * SIDE + k] * b[k * SIDE + j];
+                        *added = *sum + 3.0;
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_kernel_agrees_with_f64_beyond_one_block_of_k() {
     for gemm in kernels() {
         check(gemm, (9, 40, 256));
         check(gemm, (9, 40, 257));
         check(gemm, (17, 33, 700));
+        check(gemm, (99, 35, 260)); // packed
     }
 }
 
+// From 96 rows on the right factor is packed, and from 192 on C is passed over in parts.
 #[test]
 fn a_product_has_the_same_bits_however_its_rows_are_cut() {
-    let (m, n, k) = (37, 50, 300);
+    for m in [37, 120, 201] {
+        same_bits_however_cut(m, 50, 300);
+    }
+}
+
+fn same_bits_however_cut(m: usize, n: usize, k: usize) {
     let (a, b) = (numbers(4, m * k), numbers(5, k * n));
     for gemm in kernels() {
         let mut whole = vec![0.0; m * n];

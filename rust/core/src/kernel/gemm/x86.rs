@@ -8,9 +8,9 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps,
-    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
-    _mm512_setzero_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::{Combination, Gemm, Isa, Product, Start};
@@ -39,6 +39,11 @@ pub(super) fn avx2() -> Option<Gemm> {
 /// rows of A are multiplied with it.
 const BLOCK: usize = 256;
 
+/// From so many rows of A on it pays to copy a tile's columns of B to where they lie close together.
+const PACKED: usize = 96;
+/// Rows of A that are multiplied with a packed panel, as many as stay in the second-level cache.
+const PASS: usize = 192;
+
 /// How far ahead of its use a row of a weighted sum is fetched.
 const AHEAD: usize = 6;
 
@@ -50,6 +55,8 @@ struct Tile {
     row: usize,
     step: usize,
     b: *const f32,
+    /// From one row of B to the next.
+    apart: usize,
     c: *mut f32,
     columns: usize,
     zero: bool,
@@ -59,7 +66,7 @@ struct Tile {
 macro_rules! kernels {
     (
         $module:ident, $features:literal, $vector:ty, $lanes:literal, $mask:ty, $mask_of:expr,
-        $load:expr, $store:expr, $fma:ident, $broadcast:ident, $zero:ident,
+        $load:expr, $load_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
         tiles: $rows:literal x $vectors:literal, strips: $strip:literal
     ) => {
         mod $module {
@@ -70,38 +77,56 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             pub(super) fn product(product: Product<'_>) {
                 let Product { rows, columns, depth, left, right, target, start } = product;
+                let mut panel = None; // made only where it is used
+                let packed = rows >= PACKED;
+                // Rows of C that are passed over at once: all where B is read as it lies, since its tile is then
+                // cheaper to read again than a row of A; few where it is packed, so that these rows of A stay near.
+                let pass = if packed { rows.min(PASS) } else { $rows };
                 let mut done = 0;
                 loop {
                     let depth_now = (depth - done).min(BLOCK);
                     let zero = done == 0 && start == Start::Zero;
-                    let mut i = 0;
-                    while i < rows {
-                        let high = (rows - i).min($rows);
+                    for top in (0..rows).step_by(pass) {
+                        let bottom = rows.min(top + pass);
                         let mut j = 0;
                         while j < columns {
                             let wide = (columns - j).min($vectors * LANES);
-                            // SAFETY: i < rows, j < columns and done <= depth, so by the proof that `Product` carries
-                            // all three pointers lie inside their slices or, where nothing is left to read, at the end.
-                            let tile = unsafe {
-                                Tile {
+                            let (mut b, mut apart) =
+                                (right.as_ptr().wrapping_add(done * columns + j), columns);
+                            if packed {
+                                let panel =
+                                    panel.get_or_insert_with(|| [0.0; BLOCK * $vectors * LANES]);
+                                let rows = right[done * columns..].chunks(columns);
+                                for (row, packed) in
+                                    rows.zip(panel.chunks_exact_mut($vectors * LANES)).take(depth_now)
+                                {
+                                    packed[..wide].copy_from_slice(&row[j..j + wide]);
+                                }
+                                (b, apart) = (panel.as_ptr(), $vectors * LANES);
+                            }
+                            let mut i = top;
+                            while i < bottom {
+                                let high = (bottom - i).min($rows);
+                                let a = i * left.row + done * left.step;
+                                let tile = Tile {
                                     depth: depth_now,
-                                    a: left
-                                        .values
-                                        .as_ptr()
-                                        .wrapping_add(i * left.row + done * left.step),
+                                    a: left.values.as_ptr().wrapping_add(a),
                                     row: left.row,
                                     step: left.step,
-                                    b: right.as_ptr().wrapping_add(done * columns + j),
-                                    c: target.as_mut_ptr().add(i * columns + j),
+                                    b,
+                                    apart,
+                                    c: target.as_mut_ptr().wrapping_add(i * columns + j),
                                     columns,
                                     zero,
-                                }
-                            };
-                            // SAFETY: `high` rows and `wide` columns from (i, j) lie inside C.
-                            unsafe { dispatch(tile, high, wide) };
+                                };
+                                // SAFETY: i < rows, j < columns and done <= depth: by the proof that `Product` carries
+                                // `high` rows and `wide` columns from (i, j) lie inside C, and what the tile reads of A
+                                // and B, or of the panel that holds these columns of B, lies inside them.
+                                unsafe { dispatch(tile, high, wide) };
+                                i += high;
+                            }
                             j += wide;
                         }
-                        i += high;
                     }
                     done += depth_now;
                     if done == depth {
@@ -117,16 +142,19 @@ macro_rules! kernels {
             unsafe fn dispatch(tile: Tile, high: usize, wide: usize) {
                 let vectors = wide.div_ceil(LANES);
                 let mask = $mask_of(wide - (vectors - 1) * LANES);
+                let whole = wide == $vectors * LANES;
                 macro_rules! of {
-                                            ($r:literal) => {
-                                                match vectors {
-                                                    // SAFETY: the tile covers $r rows and this many vectors, the last one masked.
-                                                    1 => unsafe { tile_of::<$r, 1>(tile, mask) },
-                                                    // SAFETY: as above.
-                                                    _ => unsafe { tile_of::<$r, 2>(tile, mask) },
-                                                }
-                                            };
-                                        }
+                    ($r:literal) => {
+                        match vectors {
+                            // SAFETY: the tile covers $r rows and all of the vectors.
+                            _ if whole => unsafe { tile_of::<$r, $vectors, true>(tile, mask) },
+                            // SAFETY: the tile covers $r rows and this many vectors, the last one masked.
+                            1 => unsafe { tile_of::<$r, 1, false>(tile, mask) },
+                            // SAFETY: as above.
+                            _ => unsafe { tile_of::<$r, 2, false>(tile, mask) },
+                        }
+                    };
+                }
                 match high {
                     1 => of!(1),
                     2 => of!(2),
@@ -141,26 +169,31 @@ macro_rules! kernels {
 
             /// # Safety
             ///
-            /// `tile` covers `R` rows and `V` vectors, the last one as far as `mask` says.
+            /// `tile` covers `R` rows and `V` vectors, the last one as far as `mask` says, or with `WHOLE` all of it.
             #[target_feature(enable = $features)]
-            unsafe fn tile_of<const R: usize, const V: usize>(tile: Tile, mask: $mask) {
-                let Tile { depth, mut a, row, step, mut b, c, columns, zero } = tile;
-                let full = $mask_of(LANES);
-                let mask_at = |v: usize| if v + 1 == V { mask } else { full };
+            unsafe fn tile_of<const R: usize, const V: usize, const WHOLE: bool>(
+                tile: Tile,
+                mask: $mask,
+            ) {
+                let Tile { depth, mut a, row, step, mut b, apart, c, columns, zero } = tile;
+                let masked = |v: usize| !WHOLE && v + 1 == V;
+                let read = |from: *const f32, v: usize| {
+                    let from = from.wrapping_add(v * LANES);
+                    // SAFETY: the caller names a row of the tile, by this function's contract readable so far.
+                    unsafe { if masked(v) { $load(from, mask) } else { $load_all(from) } }
+                };
                 let mut sums = [[$zero(); V]; R];
                 if !zero {
                     for (r, sums) in sums.iter_mut().enumerate() {
                         for (v, sum) in sums.iter_mut().enumerate() {
-                            // SAFETY: inside C by this function's contract.
-                            *sum = unsafe { $load(c.add(r * columns + v * LANES), mask_at(v)) };
+                            *sum = read(c.wrapping_add(r * columns), v);
                         }
                     }
                 }
                 for _ in 0..depth {
                     let mut right = [$zero(); V];
                     for (v, right) in right.iter_mut().enumerate() {
-                        // SAFETY: a row of B as far as the tile is wide.
-                        *right = unsafe { $load(b.add(v * LANES), mask_at(v)) };
+                        *right = read(b, v);
                     }
                     for (r, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: row r of A at this step of k.
@@ -170,12 +203,15 @@ macro_rules! kernels {
                         }
                     }
                     a = a.wrapping_add(step);
-                    b = b.wrapping_add(columns);
+                    b = b.wrapping_add(apart);
                 }
                 for (r, sums) in sums.iter().enumerate() {
                     for (v, sum) in sums.iter().enumerate() {
+                        let to = c.wrapping_add(r * columns + v * LANES);
                         // SAFETY: inside C by this function's contract.
-                        unsafe { $store(c.add(r * columns + v * LANES), mask_at(v), *sum) };
+                        unsafe {
+                            if masked(v) { $store(to, mask, *sum) } else { $store_all(to, *sum) }
+                        }
                     }
                 }
             }
@@ -255,13 +291,13 @@ macro_rules! kernels {
 
 kernels!(
     wide, "avx512f", __m512, 16, __mmask16, lanes_of_16,
-    load_16, store_16, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    load_16, _mm512_loadu_ps, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
     tiles: 8 x 2, strips: 16
 );
 
 kernels!(
     narrow, "avx2,fma", __m256, 8, __m256i, lanes_of_8,
-    load_8, store_8, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    load_8, _mm256_loadu_ps, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
     tiles: 6 x 2, strips: 12
 );
 
