@@ -26,8 +26,8 @@ class Quantizer:
         >>> from precedent import TrajectoryStore
         >>> store = TrajectoryStore(":memory:", dimension=4)
         >>> codes = store.quantizer.encode([[0.6, 0.8, 0.0, 0.0]])
-        >>> codes.shape, store.quantizer.decode(codes).round(2).tolist()
-        ((1, 16), [[0.6, 0.8, 0.0, 0.0]])
+        >>> codes.shape, store.quantizer.decode(codes)[0].round(2)
+        ((1, 16), array([0.6, 0.8, 0. , 0. ], dtype=float32))
         >>> store.close()
     """
 
