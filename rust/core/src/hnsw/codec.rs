@@ -148,7 +148,11 @@ impl Codec {
             scale: scale as f32,
             norm: square.sqrt() as f32,
             // the rotation rounds, too
-            residual: (left_out + 1e-5 * square.sqrt()) as f32,
+            residual: if turns_well(square) {
+                (left_out + 1e-5 * square.sqrt()) as f32
+            } else {
+                f32::INFINITY
+            },
         };
         (shape, if sum > 0.0 { (square / sum) as f32 } else { 0.0 })
     }
@@ -188,6 +192,9 @@ impl Codec {
                 turned.clear();
                 self.turn(query, turned);
                 fine.encode(turned);
+                if !turns_well(self.kernel.products(query, query).0) {
+                    fine.residual = f64::INFINITY;
+                }
                 lines.extend_from_slice(fine.high());
                 (256.0 * fine.step, fine.norm)
             }
@@ -359,6 +366,11 @@ struct Read<'c> {
 
 /// Rows that kernels are asked about together.
 pub(super) const CHUNK: usize = 32;
+
+/// Whether f32 has room to rotate a vector of this squared length: where it gets coarse or ends, nothing is certain.
+fn turns_well(square: f64) -> bool {
+    square == 0.0 || (1e-60..1e70).contains(&square)
+}
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word))
