@@ -66,8 +66,6 @@ impl Target {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        let cache = if writing { WRITER_CACHE } else { READER_CACHE };
-        connection.pragma_update(None, "cache_size", -cache)?;
         let synchronous = match self.durability {
             Durability::Normal => "NORMAL",
             Durability::Full => "FULL",
@@ -78,8 +76,19 @@ impl Target {
         } else if self.path.is_some() {
             connection.pragma_update(None, "query_only", true)?;
         }
+        bound_cache(&connection, writing)?;
         Ok(connection)
     }
+}
+
+/// Bounds the memory that a connection keeps pages in.
+///
+/// SQLite works out how many pages that is at once, from the size of a page as it knows it then, and keeps to the number
+/// when it learns of another size. So it has to look into the file first.
+pub(super) fn bound_cache(connection: &Connection, writing: bool) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    let cache = if writing { WRITER_CACHE } else { READER_CACHE };
+    connection.pragma_update(None, "cache_size", -cache)
 }
 
 /// The file as SQLite's URI for "this never changes".

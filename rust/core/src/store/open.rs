@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::connections::Target;
+use super::connections::{Target, bound_cache};
 use super::options::{Hnsw, HnswSettings, Options, Storage};
 use super::schema;
 use crate::error::{During, Error, Result};
@@ -62,6 +62,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Target, Connection
     if !options.read_only {
         if !memory {
             write_ahead(&connection, fresh, options)?;
+            bound_cache(&connection, true).during("bounding the memory of a connection")?;
         }
         schema::migrate(&connection)?;
     }
@@ -104,12 +105,7 @@ fn check_magic(file: &Path) -> Result<()> {
 
 /// The first connection. A file that nobody can write to, in a folder where no log can be made, is read as it lies.
 fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
-    let attempt = |target: &Target| {
-        let connection = target.connect(true)?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(connection)
-    };
-    let outcome: rusqlite::Result<Connection> = attempt(target);
+    let outcome = target.connect(true);
     let unopened = |why: &rusqlite::Error| {
         matches!(
             why.sqlite_error_code(),
@@ -122,7 +118,7 @@ fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
             let logged = log.is_some_and(|log| log.metadata().is_ok_and(|found| found.len() > 0));
             if target.read_only && !logged {
                 target.immutable = true;
-                return attempt(target).map_err(|why| access(path, why.to_string()));
+                return target.connect(true).map_err(|why| access(path, why.to_string()));
             }
             Err(access(path, why.to_string()))
         }
