@@ -59,9 +59,10 @@ fn insert(
 
 /// Moves the counter of row keys past `count` new ones and gives the first.
 fn reserve_keys(connection: &Connection, count: usize) -> Result<i64> {
-    let sql = "UPDATE meta SET value = value + ? WHERE key = 'next_row' RETURNING value";
-    let mut statement = connection.prepare_cached(sql).during(DOING)?;
-    let next: i64 = statement.query_row([count as i64], |row| row.get(0)).during(DOING)?;
+    let sql = "SELECT value FROM meta WHERE key = 'next_row'";
+    let mut ask = connection.prepare_cached(sql).during(DOING)?;
+    let first: i64 = ask.query_row([], |row| row.get(0)).during(DOING)?;
+    let next = first + count as i64;
     if next > MAX_ROW_KEY {
         return Err(Error::invalid(
             "trajectories",
@@ -69,7 +70,10 @@ fn reserve_keys(connection: &Connection, count: usize) -> Result<i64> {
             next,
         ));
     }
-    Ok(next - count as i64)
+    let sql = "UPDATE OR ROLLBACK meta SET value = ? WHERE key = 'next_row'";
+    let mut move_on = connection.prepare_cached(sql).during(DOING)?;
+    move_on.execute([next]).during(DOING)?;
+    Ok(first)
 }
 
 /// What one name of a dictionary gathers in a batch.

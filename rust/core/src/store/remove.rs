@@ -139,17 +139,19 @@ fn release_actions(
     connection: &Connection,
     actions: &BTreeMap<i64, Tally>,
 ) -> Result<BTreeMap<i64, Tally>> {
-    let sql = "UPDATE action SET uses = uses - ? WHERE id = ? RETURNING pattern, uses";
-    let mut release = connection.prepare_cached(sql).during(DOING)?;
-    let mut delete = connection.prepare_cached("DELETE FROM action WHERE id = ?").during(DOING)?;
-    let mut delete_vector =
-        connection.prepare_cached("DELETE FROM action_vector WHERE id = ?").during(DOING)?;
+    let prepare = |sql| connection.prepare_cached(sql).during(DOING);
+    let mut find = prepare("SELECT pattern, uses FROM action WHERE id = ?")?;
+    let mut release = prepare("UPDATE OR ROLLBACK action SET uses = ? WHERE id = ?")?;
+    let mut delete = prepare("DELETE FROM action WHERE id = ?")?;
+    let mut delete_vector = prepare("DELETE FROM action_vector WHERE id = ?")?;
     let mut patterns = BTreeMap::<i64, Tally>::new();
     for (action, tally) in actions {
-        let left = release.query_row((tally.rows, action), |row| Ok((row.get(0)?, row.get(1)?)));
-        let (pattern, uses): (i64, i64) = left.during(DOING)?;
+        let found = find.query_row([action], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (pattern, uses): (i64, i64) = found.during(DOING)?;
         patterns.entry(pattern).or_default().add(*tally);
-        if uses <= 0 {
+        if uses > tally.rows {
+            release.execute((uses - tally.rows, action)).during(DOING)?;
+        } else {
             delete.execute([action]).during(DOING)?;
             delete_vector.execute([action]).during(DOING)?;
         }
@@ -181,10 +183,10 @@ fn shorten_episode(
     steps: i64,
     total: Option<f64>,
 ) -> Result<()> {
-    let sql = "UPDATE episode SET steps = steps - ? WHERE id = ? RETURNING steps";
-    let mut shorten = connection.prepare_cached(sql).during(DOING)?;
-    let left: i64 = shorten.query_row((steps, episode), |row| row.get(0)).during(DOING)?;
-    if left <= 0 {
+    let mut find =
+        connection.prepare_cached("SELECT steps FROM episode WHERE id = ?").during(DOING)?;
+    let before: i64 = find.query_row([episode], |row| row.get(0)).during(DOING)?;
+    if before <= steps {
         for sql in ["DELETE FROM episode WHERE id = ?", "DELETE FROM span WHERE episode = ?"] {
             let mut delete = connection.prepare_cached(sql).during(DOING)?;
             delete.execute([episode]).during(DOING)?;
@@ -192,9 +194,9 @@ fn shorten_episode(
         return Ok(());
     }
     let total = total.map_or_else(|| sum_rewards(connection, episode), Ok)?;
-    let sql = "UPDATE episode SET total_reward = ? WHERE id = ?";
+    let sql = "UPDATE OR ROLLBACK episode SET steps = ?, total_reward = ? WHERE id = ?";
     let mut settle = connection.prepare_cached(sql).during(DOING)?;
-    settle.execute((total, episode)).during(DOING)?;
+    settle.execute((before - steps, total, episode)).during(DOING)?;
     span::drop_empty(connection, episode)
 }
 
