@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## learn CartPole from recorded episodes and act better than
 	$(BIN)/python examples/cartpole.py
 
 test: $(VENV)/.dev ## run every test: the core's, the package's, the documents' examples
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --exclude precedent-py; \
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --no-fail-fast --workspace --exclude precedent-py; \
 	else cargo test --workspace --exclude precedent-py --lib --tests; fi
 	cargo test --doc -p precedent-core
 	$(BIN)/python -m pytest

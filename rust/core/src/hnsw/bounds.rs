@@ -5,6 +5,7 @@
 //! `|q'| |e| + |f| |x|`. That holds for every row: it is a proof, not an estimate.
 
 use crate::kernel::distance::{Line, Shape};
+use crate::kernel::score::fetch;
 use crate::metric::Metric;
 
 use super::codec::{CHUNK, Codec, Prepared};
@@ -23,7 +24,8 @@ const EXACT: f64 = 1e-12;
 /// Keeps a division by the length of a zero vector finite; shorter than any f32 but zero.
 const TINY: f64 = 1e-60;
 
-/// Sets `least` and `most` to the bounds of the cost of at most [`CHUNK`] rows.
+/// Sets `least` and `most` to the bounds of the cost of the first rows, one for each shape, at most [`CHUNK`]. Rows beyond
+/// are fetched only.
 pub(super) fn judge(
     codec: &Codec,
     query: &Prepared,
@@ -34,10 +36,12 @@ pub(super) fn judge(
 ) {
     assert!(query.exact, "bounds are for queries that came as states");
     let mut products = [0.0; CHUNK];
-    let products = &mut products[..rows.len()];
+    let products = &mut products[..shapes.len()];
+    let (asked, coming) = rows.split_at(shapes.len());
     let slack = match codec.quantization() {
         Quantization::None => {
-            for (i, row) in rows.iter().enumerate() {
+            coming.iter().copied().for_each(fetch);
+            for (i, row) in asked.iter().enumerate() {
                 let cost = exact(codec, query, &floats(row)[..codec.dimension()]);
                 (least[i], most[i]) = (cost - EXACT * cost.abs(), cost + EXACT * cost.abs());
             }
@@ -49,8 +53,9 @@ pub(super) fn judge(
         }
         Quantization::Binary => {
             let (mut high, mut low) = ([0; CHUNK], [0; CHUNK]);
-            codec.score.signs(rows, query.fine.high(), &mut high[..rows.len()]);
-            codec.score.signs(rows, query.fine.low(), &mut low[..rows.len()]);
+            coming.iter().copied().for_each(fetch);
+            codec.score.signs(asked, query.fine.high(), &mut high[..asked.len()]);
+            codec.score.signs(asked, query.fine.low(), &mut low[..asked.len()]);
             for (product, (high, low)) in products.iter_mut().zip(high.iter().zip(&low)) {
                 *product = 256.0 * f64::from(*high) + f64::from(*low);
             }

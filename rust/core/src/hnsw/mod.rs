@@ -36,7 +36,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::kernel::distance::{Line, Shape};
-use crate::kernel::score::fetch;
+use crate::kernel::score::{AHEAD, fetch};
 use crate::metric::Metric;
 
 pub use codec::{Codec, Prepared, Role};
@@ -216,16 +216,22 @@ impl Graph {
     /// but for binary codes. Where f32 overflowed they are NaN or infinite, and whoever reads them takes NaN for "could
     /// be anything". The query must have come as a state, not as a code.
     pub fn judge(&self, query: &Prepared, nodes: &[NodeId], least: &mut [f64], most: &mut [f64]) {
-        let parts = nodes.chunks(CHUNK).zip(least.chunks_mut(CHUNK).zip(most.chunks_mut(CHUNK)));
-        for (nodes, (least, most)) in parts {
-            let (mut rows, mut shapes) = ([&[][..]; CHUNK], [Shape::default(); CHUNK]);
-            for ((row, shape), node) in rows.iter_mut().zip(&mut shapes).zip(nodes) {
+        let parts = least.chunks_mut(CHUNK).zip(most.chunks_mut(CHUNK));
+        for (start, (least, most)) in (0..).step_by(CHUNK).zip(parts) {
+            // rows of the next chunk follow: they are on their way from memory while these are judged
+            let mut rows = [&[][..]; CHUNK + AHEAD];
+            for (row, node) in rows.iter_mut().zip(&nodes[start..]) {
                 *row = self.rows.code(node.0 as usize);
-                fetch(row);
+            }
+            let rows = &rows[..rows.len().min(nodes.len() - start)];
+            for node in nodes[start..].iter().skip(CHUNK).take(CHUNK) {
+                fetch(self.facts_words(node.0));
+            }
+            let mut shapes = [Shape::default(); CHUNK];
+            for (shape, node) in shapes.iter_mut().zip(&nodes[start..]) {
                 *shape = self.facts(node.0).shape;
             }
-            let (rows, shapes) = (&rows[..nodes.len()], &shapes[..nodes.len()]);
-            bounds::judge(&self.codec, query, rows, shapes, least, most);
+            bounds::judge(&self.codec, query, rows, &shapes[..least.len()], least, most);
         }
     }
 
@@ -251,7 +257,7 @@ impl Graph {
                 let (words, code) = self.rows.both(node as usize);
                 (facts[at], rows[at]) = (&words[words.len() - FACTS..], code);
                 fetch(facts[at]);
-                if at < crate::kernel::score::AHEAD {
+                if at < AHEAD {
                     fetch(rows[at]);
                 }
             }

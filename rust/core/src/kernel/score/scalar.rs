@@ -19,14 +19,20 @@ pub(super) fn signs(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
 
 pub(super) fn products(rows: &[&[Line]], query: &[Line], out: &mut [f32]) {
     for (row, out) in rows.iter().zip(out) {
-        *out = floats(row).zip(floats(query)).map(|(x, q)| x * q).sum();
+        *out = sum(row, query, |x, q| x * q);
     }
 }
 
 pub(super) fn squares(rows: &[&[Line]], query: &[Line], out: &mut [f32]) {
     for (row, out) in rows.iter().zip(out) {
-        *out = floats(row).zip(floats(query)).map(|(x, q)| (x - q) * (x - q)).sum();
+        *out = sum(row, query, |x, q| (x - q) * (x - q));
     }
+}
+
+/// Summed in f64: one lane of f32 would round two thousand times.
+fn sum(row: &[Line], query: &[Line], term: impl Fn(f64, f64) -> f64) -> f32 {
+    let pairs = floats(row).zip(floats(query));
+    pairs.map(|(x, q)| term(f64::from(x), f64::from(q))).sum::<f64>() as f32
 }
 
 /// A code, read byte by byte.
