@@ -7,7 +7,7 @@ not zero, not empty) are the core's. Nothing is written before all rows are chec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,9 @@ def _json(field: str, value: Any) -> str | None:
     return checks.json_text(field, value) if value else None
 
 
+# Readers that take every int from 0 up to what the file holds.
+_COUNTS = (_integer, _not_negative)
+
 # Column, the field of the record's metadata, the reader of one value, the numpy type of a full column.
 _OPTIONAL: tuple[tuple[str, str, Reader, type[np.generic] | None], ...] = (
     ("timestamps", "timestamp", _integer, np.int64),
@@ -78,7 +81,8 @@ def of_trajectories(
     """
     prefix = _unnumbered if one else _numbered
     for i, step in enumerate(steps):
-        _check_record(prefix(i), step)
+        if not _is_record(step):
+            _refuse_record(prefix(i), step)
     actions = [step.action for step in steps]
     metadata = [step.metadata for step in steps]
     columns: Columns = {
@@ -151,15 +155,23 @@ def _unnumbered(_: int) -> str:
     return ""
 
 
-def _check_record(prefix: str, step: Any) -> None:
-    if type(step) is not Trajectory and not isinstance(step, Trajectory):
+def _is_record(step: Any) -> bool:
+    return (
+        isinstance(step, Trajectory)
+        and isinstance(step.action, Action)
+        and isinstance(step.metadata, TrajectoryMetadata)
+        and (type(step.metadata.extra) is dict or isinstance(step.metadata.extra, Mapping))
+    )
+
+
+def _refuse_record(prefix: str, step: Any) -> NoReturn:
+    if not isinstance(step, Trajectory):
         raise checks.refuse(prefix.removesuffix(".") or "trajectory", "a Trajectory", step)
     if not isinstance(step.action, Action):
         raise checks.refuse(f"{prefix}action", "an Action", step.action)
     if not isinstance(step.metadata, TrajectoryMetadata):
         raise checks.refuse(f"{prefix}metadata", "a TrajectoryMetadata", step.metadata)
-    if not isinstance(step.metadata.extra, Mapping):
-        raise checks.refuse(f"{prefix}metadata.extra", "a mapping", step.metadata.extra)
+    raise checks.refuse(f"{prefix}metadata.extra", "a mapping", step.metadata.extra)
 
 
 def _states(
@@ -230,6 +242,8 @@ def _listed(values: list[Any], read: Reader, prefix: Callable[[int], str], field
     kinds = set(map(type, values))
     if kinds == {type(None)}:
         return None
+    if kinds == {int} and read in _COUNTS and min(values) >= 0 and max(values) < _INT64:
+        return values
     return [None if value is None else read(f"{prefix(i)}{field}", value) for i, value in enumerate(values)]
 
 

@@ -3,6 +3,8 @@
 use precedent_core::Error;
 use precedent_core::ids::{RowKey, TrajectoryId};
 use precedent_core::store::{Naming, Options, Storage, Store};
+use precedent_core::{Labels, Rows};
+use rusqlite::Connection;
 
 use crate::world::*;
 
@@ -160,4 +162,73 @@ fn the_newest_version_of_a_model_is_loaded() {
     assert_eq!(store.save_model("layer", b"two").unwrap(), 2);
     assert_eq!(store.save_model("other", b"three").unwrap(), 1);
     assert_eq!(store.load_model("layer").unwrap().as_deref(), Some(&b"two"[..]));
+}
+
+/// Steps whose every action is another.
+fn all_different(n: usize, seed: u64) -> Rows {
+    let actions = (0..n as u64).flat_map(|i| action(1000 + seed + i)).collect();
+    Rows { actions, ..steps("e", n, seed) }
+}
+
+#[test]
+fn batches_of_every_length_come_back_whole_and_in_order() {
+    let store = memory();
+    let mut seed = 0;
+    for n in (1..=50).chain([160, 161]) {
+        let rows = all_different(n, seed);
+        let ids = insert(&store, &rows);
+        let back = store.get(&ids).unwrap();
+        assert_eq!((&back.states, &back.actions), (&rows.states, &rows.actions), "{n} rows");
+        assert!(ids.is_sorted_by(|a, b| a.row_key().0 + 1 == b.row_key().0), "{n} rows");
+        seed += n as u64;
+    }
+    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+}
+
+#[test]
+fn keys_go_on_after_the_newest_rows_were_deleted() {
+    let store = memory();
+    let ids = insert(&store, &all_different(40, 0));
+    store.delete(&ids[20..]).unwrap();
+    let rows = all_different(40, 40);
+    let later = insert(&store, &rows);
+    assert_eq!(later[0].row_key().0, ids[39].row_key().0 + 1);
+    assert_eq!(store.get(&later).unwrap().states, rows.states);
+    assert!(store.verify(true).unwrap().ok());
+}
+
+#[test]
+fn actions_that_share_a_hash_stay_apart() {
+    let folder = Folder::new();
+    let store = folder.store();
+    insert(&store, &all_different(20, 0));
+    store.close().unwrap();
+    // Now every action but the last has the hash of another one.
+    let raw = Connection::open(folder.path("store.db")).unwrap();
+    let shift = "UPDATE action_vector SET embedding =
+                 (SELECT n.embedding FROM action_vector n WHERE n.id = action_vector.id + 1) WHERE id < 20";
+    assert_eq!(raw.execute(shift, []).unwrap(), 19);
+    drop(raw);
+    let store = folder.store();
+    let rows = all_different(40, 0);
+    for _ in 0..2 {
+        let ids = insert(&store, &rows);
+        assert_eq!(store.get(&ids).unwrap().actions, rows.actions);
+    }
+    let actions: i64 = Connection::open(folder.path("store.db"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM action", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(actions, 20 + 20 + 19, "the second batch finds what the first one added");
+    assert!(store.verify(true).unwrap().ok());
+}
+
+#[test]
+fn two_names_for_one_pattern_in_a_batch_share_its_actions() {
+    let store = memory();
+    let mut rows = steps("e", 2, 0);
+    rows.actions = [action(0), action(0)].concat();
+    rows.patterns = Labels { names: vec!["p0".into(), "p0".into()], codes: vec![0, 1] };
+    insert(&store, &rows);
+    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
 }
