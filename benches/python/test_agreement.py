@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from precedent.replay import PrioritizedReplay
 
 cpprb = pytest.importorskip("cpprb")

@@ -156,12 +156,14 @@ def _unnumbered(_: int) -> str:
 
 
 def _is_record(step: Any) -> bool:
-    return (
-        isinstance(step, Trajectory)
-        and isinstance(step.action, Action)
-        and isinstance(step.metadata, TrajectoryMetadata)
-        and (type(step.metadata.extra) is dict or isinstance(step.metadata.extra, Mapping))
-    )
+    if not isinstance(step, Trajectory):
+        return False
+    action: Any = step.action
+    metadata: Any = step.metadata
+    if not isinstance(action, Action) or not isinstance(metadata, TrajectoryMetadata):
+        return False
+    extra: Any = metadata.extra
+    return type(extra) is dict or isinstance(extra, Mapping)
 
 
 def _refuse_record(prefix: str, step: Any) -> NoReturn:

@@ -50,6 +50,13 @@ class PrioritizedReplay:
     over the greatest of the batch, where N is the number of items. Sums are kept in float64 and never drift.
     Draws are a function of the seed and of how many items were drawn before. Threads may share a replay.
 
+    >>> replay = PrioritizedReplay(1_000)
+    >>> replay.add(3).tolist()
+    [0, 1, 2]
+    >>> replay.update_priorities([0, 1, 2], [0.0, 0.5, 40.0])
+    >>> bool((replay.sample(1_000, beta=1.0).indices == 2).mean() > 0.5)
+    True
+
     Args:
         capacity: Items at most; one more overwrites the oldest.
         alpha: How much priorities matter, in [0, 1]: 0 = all items alike.

@@ -12,6 +12,7 @@ import pytest
 
 import precedent
 from precedent.encoders import HashingEncoder
+from precedent.replay import PrioritizedReplay
 from worlds import ACTION, STATE, learnable
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
@@ -151,6 +152,9 @@ def read_messagepack(data, at):
         return data[at : at + (mark & 31)].decode(), at + (mark & 31)
     if 0x80 <= mark < 0xA0:
         return read_several(data, at, mark & 15, pairs=mark < 0x90)
+    if mark in (0xDC, 0xDE):
+        (length,) = struct.unpack_from(">H", data, at)
+        return read_several(data, at + 2, length, pairs=mark == 0xDE)
     return (mark if mark < 0x80 else {0xC0: None, 0xC2: False, 0xC3: True}[mark]), at
 
 
@@ -216,16 +220,17 @@ def test_a_checkpoint_is_laid_out_as_documented(store, tmp_path):
     layer = precedent.DecisionLayer(STATE, ACTION, hidden_size=3)
     folder = tmp_path / "run"
     options = {"epochs": 2, "save_interval": 2, "min_trajectories": 1, "curriculum": {"easy_epochs": 1}}
+    options["replay"] = "prioritized"
     precedent.OfflineTrainer(store, layer, save_path=folder, progress=False, **options).train()
     told = documented_files()
     assert {re.sub(r"\d{4}", "0005", found.name) for found in folder.iterdir()} == told
     data = (folder / "last.ckpt").read_bytes()
-    magic, version, *lengths = struct.unpack_from("<8sI3Q", data)
+    magic, version, *lengths = struct.unpack_from("<8sI4Q", data)
     assert (magic, version) == (b"PRECCKPT", 1)
-    assert len(data) == 36 + sum(lengths) + 4
+    assert len(data) == 44 + sum(lengths) + 4
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
-    state, end = read_messagepack(data, 36)
-    assert end == 36 + lengths[0]
+    state, end = read_messagepack(data, 44)
+    assert end == 44 + lengths[0]
     table = rows(section("The folder of a run"), "| key | type | meaning |")
     assert list(state) == [names(row[0])[0] for row in table]
     settings = names(table[0][2])
@@ -234,8 +239,32 @@ def test_a_checkpoint_is_laid_out_as_documented(store, tmp_path):
     assert list(state["settings"]) == settings[: nested + 1] + settings[nested + 3 :]
     assert [list(epoch) for epoch in state["history"]] == 2 * [names(table[2][2])]
     assert read_weights(data[end : end + lengths[1]])["settings"]["state_size"] == STATE
-    assert lengths[2] == 0 or read_weights(data[end + lengths[1] : -4])
+    best, priorities = end + lengths[1], len(data) - 4 - lengths[3]
+    assert lengths[2] == 0 or read_weights(data[best:priorities])
+    assert_saved_replay(data[priorities:-4], alpha=0.6)
     assert list(read_weights((folder / "best.weights").read_bytes()))
+
+
+def assert_saved_replay(data, **told):
+    values = {}
+    for offset, size, what in rows(section("Saved replays"), "| offset | bytes | what |")[2:-2]:
+        kind, name = what.split(": ")
+        assert size == "8"
+        (values[name],) = struct.unpack_from({"u64": "<Q", "f64": "<d"}[kind], data, int(offset))
+    assert data[:12] == b"PRECPRIO" + struct.pack("<I", 1)
+    held = next(value for name, value in values.items() if name.startswith("n,"))
+    assert len(data) == 84 + 8 * held + 4
+    assert (np.frombuffer(data, "<f8", held, 84) >= 0).all()
+    assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
+    assert {name: values[name] for name in told} == told
+
+
+def test_a_saved_replay_is_laid_out_as_documented(tmp_path):
+    replay = PrioritizedReplay(7, alpha=0.25, eps=0.5, seed=9)
+    replay.add(5)
+    replay.update_priorities([0, 4], [3.0, 8.0])
+    replay.save(tmp_path / "replay")
+    assert_saved_replay((tmp_path / "replay").read_bytes(), capacity=7, alpha=0.25, eps=0.5, seed=9)
 
 
 def documented_files():

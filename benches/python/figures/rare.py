@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from precedent import DecisionLayer, OfflineTrainer, TrajectoryBatch, TrajectoryStore
 from report import Table
 from rounds import Spread
+
+from precedent import DecisionLayer, OfflineTrainer, TrajectoryBatch, TrajectoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from peers import peer
-from precedent.replay import PrioritizedReplay
 from rounds import Contender, Work
+
+from precedent.replay import PrioritizedReplay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -112,7 +112,7 @@ impl Actions<'_> {
 
     /// Adds the actions that the file does not have and counts the uses of those that it has; their rows.
     fn settle(&self, connection: &Connection, distinct: &[Distinct]) -> Result<Vec<i64>> {
-        let mut ids = self.look_up(connection, distinct)?;
+        let mut ids = Self::look_up(connection, distinct)?;
         let mut table = Table::prepare(connection)?;
         let (mut new, mut late, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
         for (at, action) in distinct.iter().enumerate() {
@@ -154,7 +154,7 @@ impl Actions<'_> {
     }
 
     /// The rows of the actions with these hashes, or [`NONE`]. What they hold may be another action.
-    fn look_up(&self, connection: &Connection, distinct: &[Distinct]) -> Result<Vec<i64>> {
+    fn look_up(connection: &Connection, distinct: &[Distinct]) -> Result<Vec<i64>> {
         const FIND: &str = "ifnull((SELECT id FROM action WHERE pattern = ? AND hash = ?), 0)";
         let width = if distinct.len() < GROUP { 1 } else { GROUP };
         let sql = format!("SELECT {}", vec![FIND; width].join(", "));

@@ -75,6 +75,7 @@ macro_rules! kernels {
             const LANES: usize = $lanes;
 
             #[target_feature(enable = $features)]
+            #[allow(clippy::large_stack_arrays, reason = "32 KiB at most, once in a thread's stack of 2 MiB")]
             pub(super) fn product(product: Product<'_>) {
                 let Product { rows, columns, depth, left, right, target, start } = product;
                 let mut panel = None; // made only where it is used
