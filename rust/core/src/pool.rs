@@ -59,6 +59,11 @@ impl Pool {
         self.rayon().install(work)
     }
 
+    /// Runs `work` on the caller's thread; what it spawns on the scope runs here, and has ended when this returns.
+    pub fn beside<'scope, T>(&self, work: impl FnOnce(&rayon::Scope<'scope>) -> T) -> T {
+        self.rayon().in_place_scope(work)
+    }
+
     fn rayon(&self) -> &rayon::ThreadPool {
         self.workers.as_ref().expect("present until the drop")
     }

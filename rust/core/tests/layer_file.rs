@@ -111,8 +111,8 @@ fn a_file_says_what_is_wrong_with_it() {
     let bytes = layer().to_bytes().unwrap();
     assert!(matches!(load(b"SQLite format 3\0"), Error::Format { .. }));
     assert!(matches!(load(&bytes[..bytes.len() - 1]), Error::Corrupt { .. }));
-    let newer = file(2, &[0xC0]);
-    assert!(matches!(load(&newer), Error::Version { found: 2, newest: 1, .. }));
+    let newer = file(3, &[0xC0]);
+    assert!(matches!(load(&newer), Error::Version { found: 3, newest: 2, .. }));
     let missing = DecisionLayer::load(&folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, Error::Io { .. }), "{missing}");
 }

@@ -6,11 +6,12 @@ use std::sync::{Arc, RwLock};
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use precedent_core::Error;
+use precedent_core::nn::trainer::members_of;
 use precedent_core::nn::{
     Batch, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions, ReturnScale,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::arrays::{matrix, vector};
 use crate::raise::Raised;
@@ -307,6 +308,33 @@ impl Layer {
     #[staticmethod]
     fn load(py: Python<'_>, path: &str) -> Result<Self> {
         Ok(py.detach(|| DecisionLayer::load(Path::new(path)))?.into())
+    }
+
+    /// What `save` writes.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.read(DecisionLayer::to_bytes))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> Result<Self> {
+        Ok(py.detach(|| DecisionLayer::from_bytes(bytes))?.into())
+    }
+
+    /// The networks whose mean answers, each as a layer of its own.
+    #[getter]
+    fn members(&self, py: Python<'_>) -> Vec<Self> {
+        py.detach(|| {
+            self.read(|layer| {
+                (0..layer.members()).filter_map(|at| layer.member(at)).map(Self::from).collect()
+            })
+        })
+    }
+
+    /// The layers with which a run of `members` begins.
+    fn members_for(&self, py: Python<'_>, members: usize) -> Result<Vec<Self>> {
+        let layers = py.detach(|| self.read(|layer| members_of(layer, members)))?;
+        Ok(layers.into_iter().map(Self::from).collect())
     }
 
     fn export_safetensors(&self, py: Python<'_>, path: &str) -> Result<()> {

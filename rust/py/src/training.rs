@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use precedent_core::Error;
+use precedent_core::nn::DecisionLayer;
 use precedent_core::nn::trainer::{
-    self, Curriculum, EpochMetrics, Replay, Schedule, TrainerSettings, TrainingRun as Run,
+    self, Curriculum, EnsembleRun as Run, EpochMetrics, Replay, Schedule, TrainerSettings,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::arrays::{frozen, frozen_matrix};
 use crate::filter;
@@ -32,18 +33,19 @@ pub(crate) struct TrainingRun {
 #[pymethods]
 impl TrainingRun {
     #[new]
-    #[pyo3(signature = (store, layer, settings, filter, resume))]
+    #[pyo3(signature = (store, layer, settings, members, filter, resume))]
     fn new(
         py: Python<'_>,
         store: &Store,
         layer: &Layer,
         settings: &Bound<'_, PyDict>,
+        members: usize,
         filter: Option<&Bound<'_, PyDict>>,
         resume: bool,
     ) -> Result<Self> {
         let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
         let (store, layer) = (Arc::clone(&store.core), layer.shared());
-        let run = py.detach(|| Run::start(store, layer, settings, &filter, resume))?;
+        let run = py.detach(|| Run::start(store, layer, settings, members, &filter, resume))?;
         Ok(Self { run: Mutex::new(run) })
     }
 
@@ -56,6 +58,46 @@ impl TrainingRun {
     fn next_epoch<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyDict>>> {
         let epoch = interruptible(py, |poll| self.run.lock().expect(UNPOISONED).next_epoch(poll))?;
         Ok(epoch.map(|epoch| epoch_dict(py, &epoch)).transpose()?)
+    }
+
+    /// The epochs so far, and the layer of the best one as bytes; of a run of one member.
+    #[expect(clippy::type_complexity, reason = "the pair that `precedent.ensemble` unpacks")]
+    fn outcome<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Result<(Vec<Bound<'py, PyDict>>, Bound<'py, PyBytes>)> {
+        let (history, best) = py.detach(|| {
+            let run = self.run.lock().expect(UNPOISONED);
+            let best = run.best().map(|(_, best)| best.to_bytes());
+            let best = best.ok_or_else(|| Error::Training("no epoch was finished".into()));
+            Ok::<_, Error>((run.history(), best??))
+        })?;
+        let history = history.iter().map(|epoch| epoch_dict(py, epoch)).collect::<PyResult<_>>()?;
+        Ok((history, PyBytes::new(py, &best)))
+    }
+
+    /// Takes over what `outcome` told of a member whose run went on elsewhere.
+    fn adopt(
+        &self,
+        py: Python<'_>,
+        member: usize,
+        history: Vec<Bound<'_, PyDict>>,
+        best: &[u8],
+    ) -> Result<()> {
+        let epoch = |told: &Bound<'_, PyDict>| -> PyResult<EpochMetrics> {
+            Ok(EpochMetrics {
+                epoch: get(told, "epoch")?,
+                train_loss: get(told, "train_loss")?,
+                val_loss: get(told, "val_loss")?,
+                gradient_norm: get(told, "gradient_norm")?,
+                duration: get(told, "duration")?,
+            })
+        };
+        let history = history.iter().map(epoch).collect::<PyResult<_>>()?;
+        Ok(py.detach(|| {
+            let best = DecisionLayer::from_bytes(best)?;
+            self.run.lock().expect(UNPOISONED).adopt(member, history, best)
+        })?)
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {

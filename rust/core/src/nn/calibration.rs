@@ -2,7 +2,7 @@
 //!
 //! A network trained on squared error answers with the mean of the actions it has seen in such a situation, which is the
 //! shorter the more they disagree; for unit actions its norm *is* the expected cosine, if the network is right. The norm
-//! is therefore the raw score, and held-out data say what it is worth: isotonic regression (pool adjacent violators,
+//! is therefore the raw score, less what the disagreement of an ensemble's members is found to say beyond it, and held-out data say what it is worth: isotonic regression (pool adjacent violators,
 //! Ayer et al. 1955) from score to cosine, and for the interval the spread of what remains among the neighbouring scores.
 
 use super::layer::DecisionLayer;
@@ -35,6 +35,16 @@ pub struct Prediction {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Calibration {
     knots: Vec<Knot>,
+    /// How much an ensemble's disagreement takes from the norm in the score, 0 or more.
+    doubt: f64,
+}
+
+/// What is known of a prediction whose similarity to the right action is known too.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    norm: f64,
+    apart: f64,
+    similarity: f64,
 }
 
 /// A score and what was seen near it.
@@ -50,26 +60,42 @@ pub(super) struct Knot {
 const KNOTS: usize = 128;
 /// The part of the similarities that is left out of the interval on either side.
 const TAIL: f64 = 0.1;
+/// Disagreement counts at most so many times as much as the norm.
+const MOST_DOUBT: f64 = 10.0;
 /// From fewer samples no quantile at [`TAIL`] can be told; the interval is then all of [0, 1].
 const FEWEST: usize = 20;
 
 impl Calibration {
     /// The curve that a file claims; none where there are no knots. The error says why it cannot come from a fit.
-    pub(super) fn checked(knots: Vec<Knot>) -> Result<Option<Self>, &'static str> {
+    pub(super) fn checked(knots: Vec<Knot>, doubt: f64) -> Result<Option<Self>, &'static str> {
         let sound = |knot: &Knot| {
             let Knot { score, value, low, high } = *knot;
             score.is_finite() && 0.0 <= low && low <= value && value <= high && high <= 1.0
         };
         let rising = knots.is_sorted_by(|a, b| a.score <= b.score && a.value <= b.value);
-        if !rising || knots.len() > KNOTS || !knots.iter().all(sound) {
+        let doubtful = (0.0..=MOST_DOUBT).contains(&doubt);
+        if !rising || !doubtful || knots.len() > KNOTS || !knots.iter().all(sound) {
             return Err("its calibration contradicts itself");
         }
-        Ok((!knots.is_empty()).then_some(Self { knots }))
+        Ok((!knots.is_empty()).then_some(Self { knots, doubt }))
     }
 
     /// The knots, by rising score.
     pub(super) fn knots(&self) -> &[Knot] {
         &self.knots
+    }
+
+    /// How much an ensemble's disagreement takes from the norm.
+    pub(super) fn doubt(&self) -> f64 {
+        self.doubt
+    }
+
+    /// Fits score and curve to samples, at least one.
+    fn of(samples: &[Sample]) -> Self {
+        let doubt = doubt(samples);
+        let score = |sample: &Sample| sample.norm - doubt * sample.apart;
+        let pairs = samples.iter().map(|sample| (score(sample), sample.similarity));
+        Self { doubt, ..Self::fit(pairs.collect()) }
     }
 
     /// Fits the curve to pairs of score and similarity, at least one.
@@ -97,7 +123,7 @@ impl Calibration {
                 high: (fitted[at] + quantile(&spread, 1.0 - TAIL)).clamp(value, 1.0),
             }
         });
-        Self { knots: knots.collect() }
+        Self { knots: knots.collect(), doubt: 0.0 }
     }
 
     /// What a score is worth.
@@ -115,6 +141,34 @@ impl Calibration {
             high: between(left.high, right.high).max(value),
         }
     }
+}
+
+/// How much a unit of disagreement counts beside a unit of norm, by least squares of the similarity on both. 0 where
+/// nothing disagrees, where the samples cannot tell, and where disagreement would raise the score.
+fn doubt(samples: &[Sample]) -> f64 {
+    if samples.len() < FEWEST {
+        return 0.0;
+    }
+    let n = samples.len() as f64;
+    let mean = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / n;
+    let (norm, apart, similarity) =
+        (mean(&|s| s.norm), mean(&|s| s.apart), mean(&|s| s.similarity));
+    let covariance = |a: &dyn Fn(&Sample) -> f64, b: &dyn Fn(&Sample) -> f64| {
+        samples.iter().map(|s| a(s) * b(s)).sum::<f64>() / n
+    };
+    let (x, z, y) = (
+        |s: &Sample| s.norm - norm,
+        |s: &Sample| s.apart - apart,
+        |s: &Sample| s.similarity - similarity,
+    );
+    let (xx, zz, xz) = (covariance(&x, &x), covariance(&z, &z), covariance(&x, &z));
+    let (xy, zy) = (covariance(&x, &y), covariance(&z, &y));
+    // The slopes times the determinant, which is 0 where one feature follows from the other.
+    let (by_norm, by_apart) = (zz * xy - xz * zy, xx * zy - xz * xy);
+    if xx * zz - xz * xz <= 1e-9 * xx * zz || by_norm <= 0.0 {
+        return 0.0;
+    }
+    (-by_apart / by_norm).clamp(0.0, MOST_DOUBT)
 }
 
 /// The rising values nearest to the similarities of `pairs`, which are sorted by score; equal scores share a value.
@@ -165,13 +219,17 @@ impl DecisionLayer {
     /// [`Self::calibrate`] on the threads of a pool.
     pub fn calibrate_on(&mut self, batch: &Batch<'_>, pool: Option<&Pool>) -> Result<()> {
         batch.checked(&self.settings)?;
-        let outputs = self.predict_many_on(&batch.questions, pool)?;
+        let (outputs, apart) = self.predict_many_apart_on(&batch.questions, pool)?;
         let width = self.shape.output;
-        let pairs = outputs
-            .chunks_exact(width)
-            .zip(batch.actions.chunks_exact(width))
-            .map(|(output, action)| (sums::squares(output).sqrt(), cosine(output, action)));
-        self.calibration = Some(Calibration::fit(pairs.collect()));
+        let samples =
+            outputs.chunks_exact(width).zip(batch.actions.chunks_exact(width)).zip(apart).map(
+                |((output, action), apart)| Sample {
+                    norm: sums::squares(output).sqrt(),
+                    apart,
+                    similarity: cosine(output, action),
+                },
+            );
+        self.calibration = Some(Calibration::of(&samples.collect::<Vec<_>>()));
         Ok(())
     }
 
@@ -180,9 +238,11 @@ impl DecisionLayer {
         self.calibration.is_some()
     }
 
-    /// How far to trust an action that this layer predicted. `None` before [`Self::calibrate`].
-    pub fn confidence_of(&self, action: &[f32]) -> Option<Confidence> {
-        self.calibration.as_ref().map(|curve| curve.at(sums::squares(action).sqrt()))
+    /// How far to trust an action that this layer predicted, and whose members were so far `apart` from it. `None` before
+    /// [`Self::calibrate`].
+    pub fn confidence_of(&self, action: &[f32], apart: f64) -> Option<Confidence> {
+        let curve = self.calibration.as_ref()?;
+        Some(curve.at(sums::squares(action).sqrt() - curve.doubt * apart))
     }
 
     /// The action for one situation and how far to trust it.
@@ -193,8 +253,9 @@ impl DecisionLayer {
         context: Option<&[f32]>,
         timestep: Option<i64>,
     ) -> Result<Prediction> {
-        let action = self.predict(state, desired_return, context, timestep)?;
-        let confidence = self.confidence_of(&action);
+        let mut action = vec![0.0; self.shape.output];
+        let (_, apart) = self.answer(state, desired_return, context, timestep, &mut action)?;
+        let confidence = self.confidence_of(&action, apart);
         Ok(Prediction { action, confidence })
     }
 
@@ -208,7 +269,8 @@ impl DecisionLayer {
         timestep: Option<i64>,
     ) -> Result<f64> {
         let mut action = vec![0.0; self.shape.output];
-        let hidden_norm = self.answer(state, desired_return, context, timestep, &mut action)?;
+        let (hidden_norm, _) =
+            self.answer(state, desired_return, context, timestep, &mut action)?;
         let hidden_score = 1.0 - (hidden_norm - 50.0).abs() / 100.0;
         let output_score = 1.0 - (sums::squares(&action).sqrt() - 10.0).abs() / 20.0;
         Ok(f64::midpoint(hidden_score, output_score))
@@ -261,6 +323,26 @@ mod tests {
         assert!(error < 0.02, "expected calibration error {error}");
         let share = inside as f64 / fresh.len() as f64;
         assert!((0.76..0.84).contains(&share), "{share} of the similarities lie in the interval");
+    }
+
+    #[test]
+    fn disagreement_counts_where_it_foretells_errors_and_only_there() {
+        let rng = Rng::new(5, 9);
+        let samples = |of: &dyn Fn(f64, f64) -> f64| -> Vec<Sample> {
+            let draw = |i: u64| {
+                let (norm, apart) = (rng.uniform(3 * i), rng.uniform(3 * i + 1));
+                let noise = 0.05 * (rng.uniform(3 * i + 2) - 0.5);
+                Sample { norm, apart, similarity: of(norm, apart) + noise }
+            };
+            (0..2000).map(draw).collect()
+        };
+        assert!((doubt(&samples(&|norm, apart| 0.6 * norm - 0.3 * apart)) - 0.5).abs() < 0.02);
+        assert!(doubt(&samples(&|norm, _| norm)) < 0.02);
+        assert_eq!(doubt(&samples(&|norm, apart| norm + apart)), 0.0, "it never adds confidence");
+        let mut agreeing = samples(&|norm, _| norm);
+        agreeing.iter_mut().for_each(|sample| sample.apart = 0.0);
+        assert_eq!(doubt(&agreeing), 0.0);
+        assert_eq!(doubt(&samples(&|norm, apart| norm - apart)[..FEWEST - 1]), 0.0);
     }
 
     #[test]

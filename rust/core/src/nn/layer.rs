@@ -12,7 +12,7 @@ use super::settings::LayerSettings;
 use crate::error::Result;
 use crate::kernel::gemm::Gemm;
 
-/// A network that maps a state, a desired return and a context to an action.
+/// A network that maps a state, a desired return and a context to an action; or several that answer with their mean.
 #[derive(Clone, Debug)]
 pub struct DecisionLayer {
     pub(super) settings: LayerSettings,
@@ -28,6 +28,8 @@ pub struct DecisionLayer {
     pub(super) timesteps: bool,
     pub(super) epoch: u64,
     pub(super) fingerprint: Option<String>,
+    /// The other members of an ensemble, in order. This network is the first; they have no others of their own.
+    pub(super) others: Vec<Self>,
     pub(super) desk: Desk,
     pub(super) workshop: Workshop,
 }
@@ -64,6 +66,7 @@ impl DecisionLayer {
             timesteps,
             epoch: 0,
             fingerprint,
+            others: Vec::new(),
             desk: Desk::default(),
             workshop: Workshop::default(),
         }
@@ -87,6 +90,7 @@ impl DecisionLayer {
     /// Notes whether it learns from the steps' positions.
     pub fn set_timesteps(&mut self, told: bool) {
         self.timesteps = told;
+        self.others.iter_mut().for_each(|other| other.timesteps = told);
     }
 
     /// The returns that are mapped to 0 and 1.
@@ -98,6 +102,9 @@ impl DecisionLayer {
     pub fn set_return_range(&mut self, range: (f64, f64)) -> Result<()> {
         let settings = LayerSettings { return_range: Some(range), ..self.settings.clone() };
         self.settings = settings.checked()?;
+        for other in &mut self.others {
+            other.set_return_range(range)?;
+        }
         self.changed();
         Ok(())
     }
@@ -109,12 +116,14 @@ impl DecisionLayer {
 
     /// Notes the fingerprint of the encoder whose states it learns from.
     pub fn set_encoder(&mut self, fingerprint: Option<String>) {
+        self.others.iter_mut().for_each(|other| other.fingerprint.clone_from(&fingerprint));
         self.fingerprint = fingerprint;
     }
 
     /// Sets the epoch that the next steps report.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
+        self.others.iter_mut().for_each(|other| other.epoch = epoch);
     }
 
     /// The contexts of an episode's steps, `[n, state_size]`, from its states and actions in order. The first is zero,
@@ -125,12 +134,14 @@ impl DecisionLayer {
         Ok(context::contexts(&self.settings, states, actions))
     }
 
-    /// W1 `[3 state_size, hidden_size]`, b1, W2 `[hidden_size, action_size]` and b2.
+    /// W1 `[3 state_size, hidden_size]`, b1, W2 `[hidden_size, action_size]` and b2; of an ensemble those of its first
+    /// member.
     pub fn weights(&self) -> [&[f32]; 4] {
         self.shape.split(&self.params)
     }
 
-    /// Replaces the weights, in the order of [`Self::weights`], and forgets what the optimizer remembered.
+    /// Replaces the weights, in the order of [`Self::weights`], and forgets what the optimizer remembered, and the other
+    /// members of an ensemble.
     pub fn set_weights(&mut self, weights: [&[f32]; 4]) -> Result<()> {
         let mut params = vec![0.0; self.shape.parameters()];
         let parts = self.shape.split_mut(&mut params);
@@ -140,6 +151,7 @@ impl DecisionLayer {
             part.copy_from_slice(given);
         }
         self.params = params;
+        self.others.clear();
         self.memory = Memory::new(self.settings.optimizer, self.shape);
         self.trained = true;
         self.changed();

@@ -55,7 +55,7 @@ impl Clone for Workshop {
 }
 
 impl DecisionLayer {
-    /// One optimizer step on one batch.
+    /// One optimizer step on one batch; of each member of an ensemble, with the means of what they report.
     ///
     /// A batch that does not fit or holds what is not finite is refused, and a loss or gradient that is not finite is an
     /// [`Error::Training`]; both leave the layer as it was.
@@ -75,6 +75,9 @@ impl DecisionLayer {
         pool: Option<&Pool>,
         learning_rate: f64,
     ) -> Result<StepMetrics> {
+        if !self.others.is_empty() {
+            return self.train_members(batch, pool, learning_rate);
+        }
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
             let mut workshop = std::mem::take(&mut self.workshop);

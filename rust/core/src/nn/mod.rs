@@ -2,7 +2,7 @@
 //!
 //! [`DecisionLayer`] is the public type. Its input is `state || return code || context` ([`encode`], [`context`]), its
 //! arithmetic is in [`mlp`] on the kernels of [`crate::kernel::gemm`], its steps in [`learn`] and [`optimizer`], its
-//! answers in [`predict`], what its confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what
+//! answers in [`predict`], those of several networks in [`ensemble`], what its confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what
 //! the [`trainer`] asks of a store.
 
 pub mod atomic;
@@ -10,6 +10,7 @@ pub mod calibration;
 pub mod context;
 mod crew;
 pub mod encode;
+pub mod ensemble;
 pub mod experience;
 pub mod layer;
 pub mod learn;

@@ -7,6 +7,7 @@
 use std::sync::Mutex;
 
 use super::crew::{Crew, Grid};
+use super::ensemble::Votes;
 use super::layer::DecisionLayer;
 use super::mlp;
 use super::questions::{Batch, Names, Questions, length};
@@ -92,7 +93,7 @@ impl DecisionLayer {
         if !self.trained {
             return Err(Error::NotTrained);
         }
-        Ok(self.outputs(questions, n, pool))
+        Ok(self.outputs(questions, n, pool).0)
     }
 
     /// The loss of a batch, without learning from it; also of a layer that never learned.
@@ -103,7 +104,7 @@ impl DecisionLayer {
     /// [`Self::loss`] on the threads of a pool.
     pub fn loss_on(&self, batch: &Batch<'_>, pool: Option<&Pool>) -> Result<f64> {
         let n = batch.checked(&self.settings)?;
-        let output = self.outputs(&batch.questions, n, pool);
+        let (output, _) = self.outputs(&batch.questions, n, pool);
         let (share, width) = (batch.shares(n), self.shape.output);
         let errors = output.chunks_exact(width).zip(batch.actions.chunks_exact(width));
         let weighted = errors.enumerate().map(|(i, (o, a))| share(i) * sums::distance(o, a));
@@ -143,7 +144,38 @@ impl DecisionLayer {
         }
     }
 
-    fn outputs(&self, questions: &Questions<'_>, n: usize, pool: Option<&Pool>) -> Vec<f32> {
+    /// [`Self::predict_many_on`], and how far the members of an ensemble are from each answer, `[n]`.
+    pub fn predict_many_apart_on(
+        &self,
+        questions: &Questions<'_>,
+        pool: Option<&Pool>,
+    ) -> Result<(Vec<f32>, Vec<f64>)> {
+        let n = questions.checked(&self.settings, &Names::ASKED)?;
+        if !self.trained {
+            return Err(Error::NotTrained);
+        }
+        Ok(self.outputs(questions, n, pool))
+    }
+
+    /// The mean answers of all members, and how far they are from them.
+    fn outputs(
+        &self,
+        questions: &Questions<'_>,
+        n: usize,
+        pool: Option<&Pool>,
+    ) -> (Vec<f32>, Vec<f64>) {
+        let own = self.own_outputs(questions, n, pool);
+        if self.others.is_empty() {
+            return (own, vec![0.0; n]);
+        }
+        let mut votes = Votes::first(own, self.shape.output);
+        for other in &self.others {
+            votes.add(&other.own_outputs(questions, n, pool));
+        }
+        votes.count()
+    }
+
+    fn own_outputs(&self, questions: &Questions<'_>, n: usize, pool: Option<&Pool>) -> Vec<f32> {
         let (shape, active) = (self.shape, self.active(questions));
         let [w1, b1, w2, b2] = shape.split(&self.params);
         let mut output = vec![0.0; n * shape.output];
@@ -164,8 +196,31 @@ impl DecisionLayer {
         output
     }
 
-    /// Answers one question; says the norm of its hidden units.
+    /// Answers one question; says the norm of the hidden units, of an ensemble those of its first member, and how far
+    /// its members are from the answer.
     pub(super) fn answer(
+        &self,
+        state: &[f32],
+        desired_return: f64,
+        context: Option<&[f32]>,
+        timestep: Option<i64>,
+        action: &mut [f32],
+    ) -> Result<(f64, f64)> {
+        let norm = self.own_answer(state, desired_return, context, timestep, action)?;
+        if self.others.is_empty() {
+            return Ok((norm, 0.0));
+        }
+        let mut votes = Votes::first(action.to_vec(), action.len());
+        for other in &self.others {
+            other.own_answer(state, desired_return, context, timestep, action)?;
+            votes.add(action);
+        }
+        let (mean, apart) = votes.count();
+        action.copy_from_slice(&mean);
+        Ok((norm, apart[0]))
+    }
+
+    fn own_answer(
         &self,
         state: &[f32],
         desired_return: f64,

@@ -47,7 +47,15 @@ impl View for &Tensor<'_> {
 
 impl DecisionLayer {
     /// Weights, settings and calibration, without what the optimizer remembers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an ensemble: the format's names are those of one network. Export its members.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        if !self.others.is_empty() {
+            let got = format!("an ensemble of {}", self.members());
+            return Err(Error::invalid("layer", "a single network, or one member", got));
+        }
         let shape = self.shape;
         let shapes = [
             vec![shape.input, shape.hidden],
@@ -139,7 +147,7 @@ fn read(bytes: &[u8]) -> Result<DecisionLayer, String> {
     let knots: Vec<[f64; 4]> =
         metadata.get("calibration").map_or(Ok(Vec::new()), |text| parse(text))?;
     let knots = knots.into_iter().map(|[score, value, low, high]| Knot { score, value, low, high });
-    let calibration = Calibration::checked(knots.collect())?;
+    let calibration = Calibration::checked(knots.collect(), 0.0)?;
     let (params, memory) = (parts.concat(), Memory::new(optimizer, shape));
     let encoder = metadata.get("encoder").cloned();
     let learned = (trained, timesteps);

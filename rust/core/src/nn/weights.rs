@@ -3,11 +3,13 @@
 //! ```text
 //! header  [magic: str "precedent-layer", version: int, body length: int, xxh3-64 of the body seeded with the version: int]
 //! body    {settings: map, encoder: str or nil, trained: bool, timesteps: bool, steps: int, params: bin, first: bin, second: bin, knots: bin}
+//!         and in version 2, an ensemble's: {..., members: [bin], doubt: float}
 //! ```
 //!
 //! `params` is W1, b1, W2, b2 in rows, `first` and `second` are the optimizer's moments in the same order, all
 //! little-endian f32; `knots` is the calibration as quadruples of little-endian f64 (score, value, low, high), empty
-//! before one. A later version keeps the header.
+//! before one. `members` are the files of the other members, each of version 1; `doubt` is what their disagreement counts
+//! in a score. A single network is written as version 1. A later version keeps the header.
 //!
 //! Nothing in a file is believed: the checksum comes first, sizes are compared with what is there before anything is made
 //! by them, and what is read is at most as large as the file.
@@ -27,8 +29,10 @@ use super::sums::all_finite;
 use crate::error::{Error, Result};
 
 const MAGIC: &str = "precedent-layer";
-/// The newest version of the body.
-const VERSION: u32 = 1;
+/// The version of a single network's body.
+const SINGLE: u32 = 1;
+/// The newest version of the body, an ensemble's.
+const VERSION: u32 = 2;
 /// Maps within maps in a body, and then some: a file that nests deeper is not ours.
 const DEPTH: usize = 16;
 
@@ -51,6 +55,14 @@ struct Body<'a> {
     first: Bytes<'a>,
     second: Bytes<'a>,
     knots: Bytes<'a>,
+    #[serde(flatten)]
+    ensemble: Option<Ensemble<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ensemble<'a> {
+    members: Vec<Bytes<'a>>,
+    doubt: f64,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +81,10 @@ struct Found<'a> {
     second: Bytes<'a>,
     #[serde(borrow)]
     knots: Bytes<'a>,
+    #[serde(borrow, default)]
+    members: Vec<Bytes<'a>>,
+    #[serde(default)]
+    doubt: f64,
 }
 
 /// MessagePack's `bin`, borrowed.
@@ -116,6 +132,10 @@ impl DecisionLayer {
             let Knot { score, value, low, high } = *knot;
             [score, value, low, high].map(f64::to_le_bytes)
         });
+        let members = self.others.iter().map(|other| Ok(Bytes(other.to_bytes()?.into())));
+        let members = members.collect::<Result<Vec<_>>>()?;
+        let doubt = self.calibration.as_ref().map_or(0.0, Calibration::doubt);
+        let version = if members.is_empty() { SINGLE } else { VERSION };
         let body = Body {
             settings: &self.settings,
             encoder: self.fingerprint.as_deref(),
@@ -126,9 +146,10 @@ impl DecisionLayer {
             first: to_le(&self.memory.first),
             second: to_le(&self.memory.second),
             knots: Bytes(knots.flatten().collect()),
+            ensemble: (version == VERSION).then_some(Ensemble { members, doubt }),
         };
         let body = rmp_serde::to_vec_named(&body).expect("a layer holds nothing unserialisable");
-        let mut bytes = header(VERSION, &body);
+        let mut bytes = header(version, &body);
         bytes.extend_from_slice(&body);
         Ok(bytes)
     }
@@ -139,7 +160,7 @@ impl DecisionLayer {
     ///
     /// [`Error::Corrupt`] for everything that is not such a layer, whole and unharmed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::decode(bytes).map_err(|flaw| Error::Corrupt {
+        Self::decode(bytes, VERSION).map_err(|flaw| Error::Corrupt {
             what: match flaw {
                 Flaw::Foreign => "these bytes are not a decision layer".into(),
                 Flaw::Newer(version) => {
@@ -164,7 +185,7 @@ impl DecisionLayer {
     /// [`Error::Format`] for another program's file, [`Error::Version`] for a newer version's, [`Error::Corrupt`] for a
     /// damaged one, [`Error::Io`] where it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::decode(&atomic::read(path)?).map_err(|flaw| match flaw {
+        Self::decode(&atomic::read(path)?, VERSION).map_err(|flaw| match flaw {
             Flaw::Foreign => Error::Format {
                 path: path.to_owned(),
                 why: "it does not begin as a saved decision layer does".into(),
@@ -176,7 +197,8 @@ impl DecisionLayer {
         })
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    /// Reads versions up to `newest`: a member is a single network, or files could nest without end.
+    fn decode(bytes: &[u8], newest: u32) -> Result<Self, Flaw> {
         let mut reader = rmp_serde::Deserializer::new(Cursor::new(bytes));
         reader.set_max_depth(DEPTH);
         let found = Header::deserialize(&mut reader).map_err(|_| foreign_or_cut(bytes))?;
@@ -188,19 +210,34 @@ impl DecisionLayer {
         if head != header(found.version, body) {
             return Err(Flaw::Damaged("its checksum does not fit"));
         }
-        if found.version != VERSION {
+        if !(SINGLE..=newest).contains(&found.version) {
             return Err(Flaw::Newer(found.version));
         }
         let mut reader = rmp_serde::Deserializer::from_read_ref(body);
         reader.set_max_depth(DEPTH);
+        let version = found.version;
         let found = Found::deserialize(&mut reader)
             .map_err(|_| Flaw::Damaged("its fields are not a layer's"))?;
+        if (version == SINGLE) != found.members.is_empty() {
+            return Err(Flaw::Damaged("its version and its members contradict each other"));
+        }
         Self::from_found(found)
     }
 
     fn from_found(found: Found<'_>) -> Result<Self, Flaw> {
-        let Found { settings, encoder, trained, timesteps, steps, params, first, second, knots } =
-            found;
+        let Found {
+            settings,
+            encoder,
+            trained,
+            timesteps,
+            steps,
+            params,
+            first,
+            second,
+            knots,
+            members,
+            doubt,
+        } = found;
         let settings =
             settings.checked().map_err(|_| Flaw::Damaged("its settings are out of range"))?;
         let params = from_le(&params.0).ok_or(Flaw::Damaged("its weights are cut"))?;
@@ -215,15 +252,22 @@ impl DecisionLayer {
         if !numbers || !all_finite(&params) || second.iter().any(|x| *x < 0.0) {
             return Err(Flaw::Damaged("its weights are not all numbers"));
         }
-        let calibration = calibration(&knots.0)?;
+        let calibration = calibration(&knots.0, doubt)?;
         let memory = Memory::resumed(settings.optimizer, settings.shape(), steps, (first, second));
         let learned = (trained, timesteps);
-        Ok(Self::from_parts(settings, params, memory, calibration, learned, encoder))
+        let first = Self::from_parts(settings, params, memory, None, learned, encoder);
+        let members = members.iter().map(|member| Self::decode(&member.0, SINGLE));
+        let members: Vec<_> =
+            std::iter::once(Ok(first)).chain(members).collect::<Result<_, _>>()?;
+        let mut layer = Self::of_members(members)
+            .map_err(|_| Flaw::Damaged("its members do not belong together"))?;
+        layer.calibration = calibration;
+        Ok(layer)
     }
 }
 
 /// The calibration of a file; none where there are no knots.
-fn calibration(bytes: &[u8]) -> Result<Option<Calibration>, Flaw> {
+fn calibration(bytes: &[u8], doubt: f64) -> Result<Option<Calibration>, Flaw> {
     let (numbers, rest) = bytes.as_chunks::<8>();
     let numbers: Vec<f64> = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
     let (knots, left) = numbers.as_chunks::<4>();
@@ -231,7 +275,7 @@ fn calibration(bytes: &[u8]) -> Result<Option<Calibration>, Flaw> {
     if !rest.is_empty() || !left.is_empty() {
         return Err(Flaw::Damaged("its calibration is cut"));
     }
-    Calibration::checked(knots.collect()).map_err(Flaw::Damaged)
+    Calibration::checked(knots.collect(), doubt).map_err(Flaw::Damaged)
 }
 
 /// The only header that fits a body.

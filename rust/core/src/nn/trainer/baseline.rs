@@ -6,6 +6,7 @@ use super::study::{GLANCE, Study, evenly};
 use super::vectors::Columns;
 use crate::error::Result;
 use crate::nn::{DecisionLayer, cosine};
+use crate::pool::Pool;
 
 /// Validating steps that are compared at most.
 const VALIDATION: usize = 2_000;
@@ -16,6 +17,7 @@ const TRAINING: usize = 20_000;
 pub(super) fn measure(
     study: &Study,
     layer: &DecisionLayer,
+    pool: &Pool,
     poll: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Option<Baseline>> {
     let validate = evenly(&study.data.validate, VALIDATION);
@@ -32,7 +34,7 @@ pub(super) fn measure(
         study.fill(settings, samples, &mut columns)?;
         states.extend_from_slice(columns.states());
         taken.extend_from_slice(columns.actions());
-        let predicted = layer.predict_many_on(&columns.questions(), Some(study.pool()))?;
+        let predicted = layer.predict_many_on(&columns.questions(), Some(pool))?;
         by_layer += similarities(&predicted, columns.actions(), settings.action_size).sum::<f64>();
     }
     let gallery = Gallery::new(states, settings.state_size);
@@ -42,7 +44,7 @@ pub(super) fn measure(
         poll()?;
         rows.resize(steps.len() * settings.state_size, 0.0);
         study.vectors.read(&*study.experience, steps, Some(&mut rows), None)?;
-        gallery.cosines(study.pool(), &mut rows, &mut cosines);
+        gallery.cosines(pool, &mut rows, &mut cosines);
         for (&step, cosines) in steps.iter().zip(cosines.chunks_exact(gallery.len())) {
             for (best, &cosine) in nearest.iter_mut().zip(cosines) {
                 if cosine > best.0 {

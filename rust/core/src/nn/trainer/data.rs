@@ -2,6 +2,7 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use super::report::DataStats;
 use super::settings::{Curriculum, TrainerSettings};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -55,6 +56,16 @@ impl Data {
         let (validate, train) =
             selected.into_iter().partition(|&step| held_out[episode_of[step as usize] as usize]);
         Ok(Self { episodes, episode_of, returns, quality, train, validate, average_return })
+    }
+
+    /// How much there is of it.
+    pub(super) fn stats(&self) -> DataStats {
+        DataStats {
+            total_trajectories: self.selected(),
+            train_size: self.train.len(),
+            val_size: self.validate.len(),
+            avg_return: self.average_return,
+        }
     }
 
     /// The selected steps, of whichever side.

@@ -9,8 +9,9 @@ use super::sampling;
 use super::schedule::Rates;
 use super::settings::Replay;
 use super::study::unlearnable;
-use super::vectors::{BUDGET, Columns};
+use super::vectors::Columns;
 use crate::error::Result;
+use crate::pool::Pool;
 use crate::rng::Rng;
 
 /// The share of the samples that learn without their context, so that the layer also answers where none is known.
@@ -22,13 +23,11 @@ impl TrainingRun {
     /// Learns from as many samples as train, batch by batch, and validates. `poll` is asked once a batch.
     pub(super) fn train_epoch(
         &mut self,
+        pool: &Pool,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<EpochMetrics> {
         let started = Instant::now();
-        if !self.warm {
-            self.study.vectors.warm(BUDGET, &*self.study.experience, poll)?;
-            self.warm = true;
-        }
+        self.warm_up(poll)?;
         let epoch = self.history.len() as u64 + 1;
         let rng = Rng::new(self.settings.seed, STREAM).child(epoch);
         let dropping = rng.child(1);
@@ -55,7 +54,7 @@ impl TrainingRun {
             let rate = layer.learning_rate * rates.share(before + number as u64);
             let step = self
                 .work
-                .train_at(&columns.batch(), Some(self.study.pool()), rate)
+                .train_at(&columns.batch(), Some(pool), rate)
                 .map_err(|why| unlearnable(epoch, why))?;
             losses.clear();
             losses.extend(self.work.last_losses());
@@ -71,7 +70,7 @@ impl TrainingRun {
             }
         }
         self.prioritized = prioritized;
-        let val_loss = self.study.validation_loss(&self.work, epoch, poll)?;
+        let val_loss = self.study.validation_loss(&self.work, epoch, pool, poll)?;
         Ok(EpochMetrics {
             epoch,
             train_loss: learned.loss / learned.claims,

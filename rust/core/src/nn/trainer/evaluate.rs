@@ -96,8 +96,8 @@ pub fn evaluate(
     let patterns = Gallery::new(embeddings, layer.settings().action_size);
     let vectors = Vectors::new(&data, layer.settings());
     let timesteps = settings.timesteps;
-    let pool = Some(Pool::shared()?);
-    let study = Study { experience, data, vectors, pool, timesteps, emphasis: 0.0 };
+    let pool = Pool::shared()?;
+    let study = Study { experience, data, vectors, timesteps, emphasis: 0.0 };
     let mut tally = Tally::new(&study, &names, scope.keep_predictions);
     let mut columns = Columns::default();
     let mut cosines = Vec::new();
@@ -105,10 +105,11 @@ pub fn evaluate(
         study.experience.check_open()?;
         poll()?;
         study.fill(layer.settings(), samples, &mut columns)?;
-        let mut predicted = layer.predict_many_on(&columns.questions(), Some(study.pool()))?;
+        let (mut predicted, apart) =
+            layer.predict_many_apart_on(&columns.questions(), Some(&pool))?;
         tally.similarities(samples, &predicted, &columns);
-        tally.confidences(layer, &predicted);
-        patterns.cosines(study.pool(), &mut predicted, &mut cosines);
+        tally.confidences(layer, &predicted, &apart);
+        patterns.cosines(&pool, &mut predicted, &mut cosines);
         tally.choices(samples, &cosines, patterns.len());
     }
     Ok(tally.finish(&steps))
@@ -181,9 +182,9 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn confidences(&mut self, layer: &DecisionLayer, predicted: &[f32]) {
-        let actions = predicted.chunks_exact(layer.settings().action_size);
-        let confidences = actions.filter_map(|action| layer.confidence_of(action));
+    fn confidences(&mut self, layer: &DecisionLayer, predicted: &[f32], apart: &[f64]) {
+        let actions = predicted.chunks_exact(layer.settings().action_size).zip(apart);
+        let confidences = actions.filter_map(|(action, apart)| layer.confidence_of(action, *apart));
         self.confidences.extend(confidences.map(|confidence| confidence.value));
     }
 

@@ -3,7 +3,7 @@
 //! [`TrainingRun`] goes epoch by epoch, so that its caller can show progress, stop, or be interrupted; [`evaluate`]
 //! measures a layer on episodes it did not learn from. What is learned from is in `data`, in which order in `sampling` and
 //! `prioritized`, how fast in `schedule`, where vectors come from in `vectors`, when to stop in `report`, what outlives the process in `checkpoint`. The steps that
-//! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`.
+//! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`, several side by side in `ensemble`.
 //!
 //! Everything that chance decides is a function of the seed, the epoch and a position, so a run that resumes ends in
 //! the same bits as one that never stopped, on any number of threads.
@@ -11,6 +11,7 @@
 mod baseline;
 mod checkpoint;
 mod data;
+mod ensemble;
 mod epoch;
 mod evaluate;
 mod nearest;
@@ -27,6 +28,7 @@ mod vectors;
 #[cfg(test)]
 mod tests;
 
+pub use ensemble::{EnsembleRun, member_folder, members_of};
 pub use evaluate::{Evaluation, Predictions, Scope, TaskScore, evaluate};
 pub use report::{Baseline, DataStats, EpochMetrics, FinalMetrics, Report};
 pub use run::TrainingRun;

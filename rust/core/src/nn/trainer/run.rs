@@ -6,10 +6,10 @@ use super::baseline;
 use super::checkpoint::{Checkpoint, Folder};
 use super::data::Data;
 use super::prioritized::Prioritized;
-use super::report::{Course, DataStats, EpochMetrics, FinalMetrics, Report};
+use super::report::{Course, EpochMetrics, FinalMetrics, Report};
 use super::settings::{Replay, TrainerSettings};
 use super::study::{Study, check_fit};
-use super::vectors::Vectors;
+use super::vectors::{BUDGET, Vectors};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::nn::{DecisionLayer, Experience};
@@ -23,7 +23,8 @@ pub struct TrainingRun {
     layer: Arc<RwLock<DecisionLayer>>,
     pub(super) work: DecisionLayer,
     best: Option<DecisionLayer>,
-    pub(super) study: Study,
+    /// Shared by the members of an ensemble.
+    pub(super) study: Arc<Study>,
     pub(super) settings: TrainerSettings,
     pub(super) course: Course,
     /// The training steps of the curriculum's easy episodes.
@@ -55,7 +56,7 @@ impl TrainingRun {
         resume: bool,
     ) -> Result<Self> {
         let settings = settings.checked()?;
-        let mut work = layer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let work = layer.read().unwrap_or_else(PoisonError::into_inner).clone();
         check_fit(&*experience, &work)?;
         let data = Data::load(&*experience, filter, &settings, work.settings().return_scale)?;
         if data.selected() < settings.min_trajectories.max(1) {
@@ -74,6 +75,29 @@ impl TrainingRun {
                 curriculum.max_duration_ms,
             ));
         }
+        let vectors = Vectors::new(&data, work.settings());
+        let (timesteps, emphasis) = (settings.timesteps, settings.emphasis);
+        let study = Study { experience, data, vectors, timesteps, emphasis };
+        Self::on((Arc::new(study), easy), (layer, work), settings, resume)
+    }
+
+    /// A run of another layer on the same data. Only the seed of its weights and the folder may differ.
+    pub(super) fn beside(
+        &self,
+        layer: Arc<RwLock<DecisionLayer>>,
+        settings: TrainerSettings,
+        resume: bool,
+    ) -> Result<Self> {
+        let work = layer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Self::on((Arc::clone(&self.study), self.easy.clone()), (layer, work), settings, resume)
+    }
+
+    fn on(
+        (study, easy): (Arc<Study>, Option<Vec<u32>>),
+        (layer, mut work): (Arc<RwLock<DecisionLayer>>, DecisionLayer),
+        settings: TrainerSettings,
+        resume: bool,
+    ) -> Result<Self> {
         let folder = settings.save_path.as_deref().map(Folder::open).transpose()?;
         let course = Course {
             epochs: settings.epochs,
@@ -81,21 +105,18 @@ impl TrainingRun {
             convergence_threshold: settings.convergence_threshold,
             easy_epochs: settings.curriculum.map_or(0, |curriculum| curriculum.easy_epochs),
         };
-        let fingerprint = data.fingerprint();
-        let vectors = Vectors::new(&data, work.settings());
         if !work.trained() && work.settings().return_range.is_none() {
-            work.set_return_range(data.return_range())?;
+            work.set_return_range(study.data.return_range())?;
         }
-        if let Some(encoder) = experience.encoder() {
+        if let Some(encoder) = study.experience.encoder() {
             work.set_encoder(Some(encoder));
         }
-        let (timesteps, emphasis) = (settings.timesteps, settings.emphasis);
-        work.set_timesteps(timesteps);
-        let study = Study { experience, data, vectors, pool: None, timesteps, emphasis };
+        work.set_timesteps(study.timesteps);
         let mut run = Self {
             layer,
             work,
             best: None,
+            fingerprint: study.data.fingerprint(),
             study,
             settings,
             course,
@@ -103,7 +124,6 @@ impl TrainingRun {
             prioritized: None,
             history: Vec::new(),
             folder,
-            fingerprint,
             warm: false,
             failed: false,
         };
@@ -171,12 +191,22 @@ impl TrainingRun {
         &mut self,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Option<EpochMetrics>> {
+        self.next_epoch_on(&*Pool::shared()?, poll)
+    }
+
+    /// [`Self::next_epoch`] on these threads. No run keeps any: one that is paused lets them end.
+    pub(super) fn next_epoch_on(
+        &mut self,
+        pool: &Pool,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<EpochMetrics>> {
         self.check_alive()?;
-        if self.course.is_over(&self.history) {
+        if self.is_over() {
             return Ok(None);
         }
-        let outcome = self
-            .working(poll, |run, poll| run.train_epoch(poll))
+        let study = Arc::clone(&self.study);
+        let outcome = study
+            .while_open(poll, |poll| self.train_epoch(pool, poll))
             .and_then(|metrics| self.keep_epoch(metrics));
         self.failed = outcome.is_err();
         outcome.map(Some)
@@ -217,18 +247,25 @@ impl TrainingRun {
     /// [`Error::Training`] where no epoch was finished or one failed, [`Error::Closed`] where the store was closed; what
     /// `poll` returns, with the last epoch's weights left in the layer.
     pub fn finish(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
-        self.check_alive()?;
-        self.working(poll, |run, poll| run.conclude(poll))
+        self.finish_on(&*Pool::shared()?, poll)
     }
 
-    fn conclude(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
+    /// [`Self::finish`] on these threads.
+    pub(super) fn finish_on(
+        &self,
+        pool: &Pool,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Report> {
+        self.check_alive()?;
+        self.study.while_open(poll, |poll| self.conclude(pool, poll))
+    }
+
+    fn conclude(&self, pool: &Pool, poll: &mut dyn FnMut() -> Result<()>) -> Result<Report> {
         let (Some(best), Some(metrics)) = (&self.best, self.course.best(&self.history)) else {
             return Err(Error::Training("no epoch was finished".into()));
         };
         let mut layer = best.clone();
-        self.study.calibrate(&mut layer, poll)?;
-        let baseline = baseline::measure(&self.study, &layer, poll)?;
-        let data = &self.study.data;
+        self.study.calibrate(&mut layer, pool, poll)?;
         let report = Report {
             epochs: self.history.clone(),
             best: FinalMetrics {
@@ -236,13 +273,8 @@ impl TrainingRun {
                 val_loss: metrics.val_loss,
                 best_epoch: metrics.epoch,
             },
-            data: DataStats {
-                total_trajectories: data.selected(),
-                train_size: data.train.len(),
-                val_size: data.validate.len(),
-                avg_return: data.average_return,
-            },
-            baseline,
+            data: self.study.data.stats(),
+            baseline: baseline::measure(&self.study, &layer, pool, poll)?,
         };
         if let Some(folder) = &self.folder {
             folder.save_best(&layer)?;
@@ -251,37 +283,47 @@ impl TrainingRun {
         Ok(report)
     }
 
-    /// Works with the threads, which a paused run lets go, and as long as the store is open: where everything is in
-    /// memory, nothing else would notice that it was closed.
-    fn working<T>(
-        &mut self,
-        poll: &mut dyn FnMut() -> Result<()>,
-        work: impl FnOnce(&mut Self, &mut dyn FnMut() -> Result<()>) -> Result<T>,
-    ) -> Result<T> {
-        let experience = Arc::clone(&self.study.experience);
-        experience.check_open()?;
-        let borrowed = self.study.pool.is_none();
-        if borrowed {
-            self.study.pool = Some(Pool::shared()?);
+    /// The best epoch so far and the layer as it was then, not calibrated.
+    pub fn best(&self) -> Option<(&EpochMetrics, &DecisionLayer)> {
+        self.course.best(&self.history).zip(self.best.as_ref())
+    }
+
+    /// Takes over the epochs and the best layer of a run of the same settings that went on elsewhere.
+    pub fn adopt(&mut self, history: Vec<EpochMetrics>, best: DecisionLayer) -> Result<()> {
+        check_fit(&*self.study.experience, &best)?;
+        self.history = history;
+        self.work = best.clone();
+        self.best = Some(best);
+        Ok(())
+    }
+
+    /// Whether no further epoch follows.
+    pub(super) fn is_over(&self) -> bool {
+        self.course.is_over(&self.history)
+    }
+
+    /// Reads into memory what fits, once.
+    pub(super) fn warm_up(&mut self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        if !self.warm {
+            self.study.vectors.warm(BUDGET, &*self.study.experience, poll)?;
+            self.warm = true;
         }
-        let outcome = work(self, &mut || {
-            experience.check_open()?;
-            poll()
-        });
-        if borrowed {
-            self.study.pool = None;
-        }
-        outcome
+        Ok(())
     }
 
     fn publish(&self, layer: DecisionLayer) {
         *self.layer.write().unwrap_or_else(PoisonError::into_inner) = layer;
     }
 
-    fn check_alive(&self) -> Result<()> {
+    pub(super) fn check_alive(&self) -> Result<()> {
         if self.failed {
-            return Err(Error::Training("the run ended with an error; start or resume one".into()));
+            return Err(ended());
         }
         Ok(())
     }
+}
+
+/// What is said of a run that goes on no further.
+pub(super) fn ended() -> Error {
+    Error::Training("the run ended with an error; start or resume one".into())
 }

@@ -17,8 +17,6 @@ pub(super) struct Study {
     pub(super) experience: Arc<dyn Experience + Send + Sync>,
     pub(super) data: Data,
     pub(super) vectors: Vectors,
-    /// There while the run works: one that is paused keeps no threads.
-    pub(super) pool: Option<Arc<Pool>>,
     /// Whether the layer is told each step's position.
     pub(super) timesteps: bool,
     /// How much the steps of good episodes count.
@@ -26,8 +24,17 @@ pub(super) struct Study {
 }
 
 impl Study {
-    pub(super) fn pool(&self) -> &Pool {
-        self.pool.as_deref().expect("whoever works took the pool")
+    /// Works as long as the store is open: where everything is in memory, nothing else would notice that it was closed.
+    pub(super) fn while_open<T>(
+        &self,
+        poll: &mut dyn FnMut() -> Result<()>,
+        work: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
+        self.experience.check_open()?;
+        work(&mut || {
+            self.experience.check_open()?;
+            poll()
+        })
     }
 
     /// Fills the columns for `samples`, each with its context.
@@ -73,6 +80,7 @@ impl Study {
         &self,
         layer: &DecisionLayer,
         epoch: u64,
+        pool: &Pool,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Option<f64>> {
         let steps = &self.data.validate;
@@ -87,7 +95,7 @@ impl Study {
             self.weigh(samples, None, &mut columns);
             let claim: f64 = samples.iter().map(|step| self.claim(*step)).sum();
             let loss = layer
-                .loss_on(&columns.batch(), Some(self.pool()))
+                .loss_on(&columns.batch(), Some(pool))
                 .map_err(|why| unlearnable(epoch, why))?;
             sum += loss * claim;
             claimed += claim;
@@ -105,6 +113,7 @@ impl Study {
     pub(super) fn calibrate(
         &self,
         layer: &mut DecisionLayer,
+        pool: &Pool,
         poll: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let steps = evenly(&self.data.validate, CALIBRATION);
@@ -114,7 +123,7 @@ impl Study {
         poll()?;
         let mut columns = Columns::default();
         self.fill(layer.settings(), &steps, &mut columns)?;
-        layer.calibrate_on(&columns.batch(), Some(self.pool()))
+        layer.calibrate_on(&columns.batch(), Some(pool))
     }
 }
 

@@ -1,6 +1,7 @@
 //! States and actions of the samples at hand: in memory where they fit, else read for each batch.
 
 use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,6 +23,13 @@ pub(super) struct Vectors {
     keys: Vec<RowKey>,
     /// The slot of each step.
     slots: Vec<u32>,
+    kept: RwLock<Kept>,
+}
+
+/// What is in memory.
+#[derive(Default)]
+struct Kept {
+    /// All states, by slot.
     states: Option<Vec<f32>>,
     actions: Option<Distinct>,
 }
@@ -87,12 +95,12 @@ impl Vectors {
             slots[step as usize] = slot as u32;
         }
         let keys = steps.iter().map(|&step| data.episodes.keys[step as usize]).collect();
-        Self { keys, slots, states: None, actions: None }
+        Self { keys, slots, kept: RwLock::default() }
     }
 
     /// Reads into memory what fits into `budget` bytes. `poll` is asked now and then whether to go on.
     pub(super) fn warm(
-        &mut self,
+        &self,
         budget: usize,
         experience: &dyn Experience,
         poll: &mut dyn FnMut() -> Result<()>,
@@ -102,15 +110,16 @@ impl Vectors {
         let for_actions = budget.saturating_sub(all_states).max(budget / 4);
         let actions = Distinct::load(for_actions, experience, &self.keys, poll)?;
         let taken = actions.as_ref().map_or(0, |kept| kept.table.len() * size_of::<f32>());
-        self.actions = actions;
+        let mut warm = Kept { states: None, actions };
         if all_states + taken <= budget {
             let mut states = vec![0.0; self.keys.len() * width];
             for (keys, states) in self.keys.chunks(CHUNK).zip(states.chunks_mut(CHUNK * width)) {
                 poll()?;
                 experience.read_vectors(keys, Some(states), None)?;
             }
-            self.states = Some(states);
+            warm.states = Some(states);
         }
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = warm;
         Ok(())
     }
 
@@ -176,14 +185,15 @@ impl Vectors {
         mut actions: Option<&mut [f32]>,
     ) -> Result<()> {
         let slot = |step: &u32| self.slots[*step as usize] as usize;
-        if let (Some(kept), Some(out)) = (&self.states, states.as_deref_mut()) {
+        let warm = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(kept), Some(out)) = (&warm.states, states.as_deref_mut()) {
             let width = experience.state_size();
             for (step, row) in steps.iter().zip(out.chunks_exact_mut(width)) {
                 row.copy_from_slice(&kept[slot(step) * width..][..width]);
             }
             states = None;
         }
-        if let (Some(kept), Some(out)) = (&self.actions, actions.as_deref_mut()) {
+        if let (Some(kept), Some(out)) = (&warm.actions, actions.as_deref_mut()) {
             let width = experience.action_size();
             for (step, row) in steps.iter().zip(out.chunks_exact_mut(width)) {
                 let entry = kept.entries[slot(step)] as usize;
@@ -191,6 +201,7 @@ impl Vectors {
             }
             actions = None;
         }
+        drop(warm);
         if steps.is_empty() || (states.is_none() && actions.is_none()) {
             return Ok(());
         }

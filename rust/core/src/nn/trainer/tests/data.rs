@@ -124,7 +124,7 @@ fn batches_hold_the_contexts_of_whole_episodes_wherever_their_vectors_come_from(
     for context in [ContextKind::History, ContextKind::None] {
         let layer = layer(|s| (s.context, s.history_length) = (context, 4));
         let layer = layer.read().unwrap();
-        let mut run = start(&memory, &Arc::new(RwLock::new(layer.clone())), &settings()).unwrap();
+        let run = start(&memory, &Arc::new(RwLock::new(layer.clone())), &settings()).unwrap();
         let samples: Vec<u32> = run.study.data.train.iter().rev().copied().collect();
         for budget in [0, 600, 1 << 20] {
             run.study.vectors.warm(budget, &memory, &mut on).unwrap();

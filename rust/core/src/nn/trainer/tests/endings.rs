@@ -93,16 +93,6 @@ fn a_run_does_not_outlive_what_it_learns_from() {
 }
 
 #[test]
-fn a_paused_run_holds_no_threads() {
-    let mut run = start(&Memory::new(20, 10), &layer(|_| ()), &settings()).unwrap();
-    assert!(run.study.pool.is_none());
-    run.next_epoch(&mut on).unwrap();
-    assert!(run.study.pool.is_none());
-    assert!(run.next_epoch(&mut || Err(Error::Interrupted)).is_err());
-    assert!(run.study.pool.is_none());
-}
-
-#[test]
 fn every_batch_asks_whether_to_go_on() {
     let memory = Memory::new(20, 10);
     let mut run = start(&memory, &layer(|_| ()), &settings()).unwrap();

@@ -50,8 +50,9 @@ fn any_number_of_threads_makes_the_same_bits() {
         let layer = layer(|s| s.context = ContextKind::History);
         let settings = TrainerSettings { replay, emphasis: 2.0, ..settings() };
         let mut run = start(&memory, &layer, &settings).unwrap();
-        run.study.pool = Some(Arc::new(Pool::new(threads).unwrap()));
-        let report = run_to_end(run);
+        let pool = Pool::new(threads).unwrap();
+        while run.next_epoch_on(&pool, &mut on).unwrap().is_some() {}
+        let report = run.finish_on(&pool, &mut on).unwrap();
         (weights(&layer), report.best.val_loss)
     };
     for replay in Replay::ALL {

@@ -2,6 +2,7 @@
 
 mod data;
 mod endings;
+mod ensembles;
 mod evaluation;
 mod learning;
 mod replay;
