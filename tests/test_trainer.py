@@ -212,9 +212,11 @@ def test_a_callback_that_raises_ends_training_with_the_epoch_s_weights(memory):
         ("emphasis", -0.1),
         ("emphasis", 501.0),
         ("emphasis", float("nan")),
-        # Not there yet, and refused rather than ignored:
-        ("ensemble", 2),
+        ("ensemble", 0),
+        ("ensemble", 65),
+        ("ensemble", 1.5),
         ("executor", object()),
+        ("executor", 2),
     ],
 )
 def test_an_option_out_of_its_range_is_refused_by_name(memory, field, value):

@@ -267,7 +267,7 @@ class OfflineTrainerConfig(Section):
         "schedule": one_of("constant", "cosine"),
         "warmup_steps": whole(),
         "timesteps": checks.flag,
-        "ensemble": _COUNT,
+        "ensemble": whole(1, 64),
         "seed": _SEED,
         "progress": optional(checks.flag),
     }

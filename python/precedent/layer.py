@@ -234,6 +234,11 @@ class DecisionLayer:
         """The fingerprint of the encoder whose states it was trained on."""
         return self.core.encoder
 
+    @property
+    def members(self) -> tuple[Self, ...]:
+        """Copies of the networks whose mean it answers with, each as a layer of its own; mostly one."""
+        return tuple(type(self).of(member) for member in self.core.members)
+
     def predict(
         self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
     ) -> Floats:
@@ -330,7 +335,7 @@ class DecisionLayer:
         timesteps: Any = None,
         weights: Any = None,
     ) -> TrainingMetrics:
-        """Take one optimizer step on one batch. A refused batch changes nothing.
+        """Take one optimizer step on one batch, of each member. A refused batch changes nothing.
 
         Args:
             states: `[n, d]`.
@@ -357,12 +362,12 @@ class DecisionLayer:
         )
 
     def get_weights(self) -> NetworkWeights:
-        """Return float32 copies of the weights."""
+        """Return float32 copies of the weights; of an ensemble those of `members[0]`."""
         w1, b1, w2, b2 = self.core.weights()
         return NetworkWeights(W1=w1, b1=b1, W2=w2, b2=b2)
 
     def set_weights(self, weights: NetworkWeights) -> None:
-        """Replace the weights; resets the optimizer and clears the calibration.
+        """Replace the weights; resets the optimizer, clears the calibration and leaves an ensemble.
 
         Raises:
             ValidationError: A matrix of another shape, or a number that is not finite.
@@ -413,6 +418,7 @@ class DecisionLayer:
         """Write the tensors W1, b1, W2, b2, with the settings as metadata.
 
         Raises:
+            ValidationError: An ensemble: export its members one by one.
             StorageError: The file cannot be written.
         """
         self.core.export_safetensors(checks.path("path", path))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from precedent import _core, checks
 from precedent.config import Curriculum, OfflineTrainerConfig
+from precedent.ensemble import elsewhere
 from precedent.errors import ValidationError
 from precedent.filters import Filter, normalised
 from precedent.fit import check_fit
@@ -22,6 +23,7 @@ from precedent.reports import (
 if TYPE_CHECKING:
     import os
 
+    from precedent.ensemble import Executor
     from precedent.layer import DecisionLayer
     from precedent.store import TrajectoryStore
 
@@ -61,8 +63,12 @@ class OfflineTrainer:
             `epochs`, so a run with a cosine is only resumed with as many.
         warmup_steps: W: over so many optimizer steps the rate rises, (t + 1) / W of it at step t. 0 = none.
         timesteps: Tell the layer each step's position in its episode.
-        ensemble: Only 1 is there yet.
-        executor: Only None is there yet.
+        ensemble: How many networks learn side by side, 1 to 64: a layer that never learned, and others drawn
+            by the seeds after its own. Each stops at its own best epoch, with the bits it would have alone;
+            the layer then answers with their mean. In `save_path` each has a folder, `member-0` and so on.
+        executor: Where the members learn, one task each: an object with `submit`, such as a
+            `concurrent.futures.ThreadPoolExecutor` or `ProcessPoolExecutor`; None = here. The weights are the
+            same bits. Epochs are told once all members have ended.
         seed: Keys the split and the order of the samples.
         progress: None = a bar on a terminal (tqdm) and a log line an epoch elsewhere; True = the bar; False =
             nothing; a callable gets each `EpochMetrics`.
@@ -93,12 +99,12 @@ class OfflineTrainer:
         >>> store.close()
 
     Raises:
-        ValidationError: An option of the wrong kind or range, or one that is not there yet.
+        ValidationError: An option of the wrong kind or range.
         DimensionError: The layer's sizes are not the store's dimensions.
         EncoderMismatchError: The layer was trained on another encoder's states.
     """
 
-    __slots__ = ("_callbacks", "_layer", "_progress", "_settings", "_store")
+    __slots__ = ("_callbacks", "_executor", "_layer", "_progress", "_settings", "_store")
 
     def __init__(
         self,
@@ -122,15 +128,15 @@ class OfflineTrainer:
         warmup_steps: int = 0,
         timesteps: bool = False,
         ensemble: int = 1,
-        executor: object = None,
+        executor: Executor | None = None,
         seed: int = 0,
         progress: Progress = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         check_fit(store, layer)
-        if executor is not None:
-            raise checks.refuse("executor", "None: training elsewhere is not there yet", executor)
-        self._store, self._layer = store, layer
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise checks.refuse("executor", "None or an object with submit", executor)
+        self._store, self._layer, self._executor = store, layer, executor
         self._settings = OfflineTrainerConfig(
             batch_size=batch_size,
             epochs=epochs,
@@ -151,10 +157,6 @@ class OfflineTrainer:
             ensemble=ensemble,
             seed=seed,
         )
-        for name, only in _NOT_YET.items():
-            if getattr(self._settings, name) not in only:
-                said = " or ".join(map(repr, only))
-                raise checks.refuse(name, f"{said}: others are not there yet", getattr(self._settings, name))
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise checks.refuse("progress", "None, True, False or a callable", progress)
         self._progress = progress
@@ -189,6 +191,7 @@ class OfflineTrainer:
             resume: Go on from `last.ckpt` in `save_path`, to the same bits as an uninterrupted run.
 
         Raises:
+            ValidationError: The layer learned with another number of networks than `ensemble`.
             InsufficientDataError: Fewer steps match than `min_trajectories`.
             TrainingError: The loss is not finite; the layer has the weights of the last good epoch.
             StorageError: There is no checkpoint to resume from.
@@ -209,6 +212,8 @@ class OfflineTrainer:
         resume: bool = False,
     ) -> Generator[EpochMetrics, None, TrainingReport]:
         """Train epoch by epoch: an epoch's weights are in the layer while it is yielded, the best at the end.
+
+        With an executor the best are there from the first epoch on.
 
         The report is the generator's return value. Closing it early keeps the weights of the last epoch.
 
@@ -232,15 +237,23 @@ class OfflineTrainer:
         resume: bool,
     ) -> Generator[EpochMetrics, None, TrainingReport]:
         self._store.require_open()
-        run = _core.TrainingRun(self._store.core, self._layer.core, self._core_settings(), conditions, resume)
+        store, layer, settings = self._store, self._layer.core, self._core_settings()
+        if self._executor is not None:
+            whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
+            yield from self._told(whole["epochs"])
+            return training_report(whole)
+        run = _core.TrainingRun(store.core, layer, settings, self._settings.ensemble, conditions, resume)
+        yield from self._told(iter(run.next_epoch, None))
+        return training_report(run.finish())
+
+    def _told(self, epochs: Iterable[dict[str, Any]]) -> Generator[EpochMetrics, None, None]:
         with reporter(self._progress, self._settings.epochs) as report:
-            while (told := run.next_epoch()) is not None:
+            for told in epochs:
                 epoch = EpochMetrics(**told)
                 report(epoch)
                 for callback in self._callbacks:
                     callback(epoch)
                 yield epoch
-        return training_report(run.finish())
 
     def evaluate(
         self,
@@ -279,10 +292,3 @@ class OfflineTrainer:
         easy = self._settings.curriculum
         settings["curriculum"] = None if easy is None else (easy.easy_epochs, easy.max_duration)
         return settings
-
-
-# Options of the specification that wait for a later version, and the values that are there. They are refused
-# rather than ignored: an option without effect would show up as a result.
-_NOT_YET: dict[str, tuple[object, ...]] = {
-    "ensemble": (1,),
-}

@@ -317,8 +317,8 @@ impl Layer {
     }
 
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> Result<Self> {
-        Ok(py.detach(|| DecisionLayer::from_bytes(bytes))?.into())
+    fn from_bytes(py: Python<'_>, saved: &[u8]) -> Result<Self> {
+        Ok(py.detach(|| DecisionLayer::from_bytes(saved))?.into())
     }
 
     /// The networks whose mean answers, each as a layer of its own.

@@ -1,5 +1,6 @@
 //! One pass over the training samples.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::prioritized::Prioritized;
@@ -37,25 +38,45 @@ impl TrainingRun {
         let (rates, before) = (self.rates(), self.steps_before(epoch));
         let (samples, batch_size) = (self.samples_of(epoch).len(), self.settings.batch_size);
         let mut learned = Learned::default();
-        let (mut columns, mut losses) = (Columns::default(), Vec::new());
+        let (mut columns, mut ahead, mut losses) =
+            (Columns::default(), Columns::default(), Vec::new());
         self.work.set_epoch(epoch);
         let layer = self.work.settings().clone();
+        let study = Arc::clone(&self.study);
+        let assemble = |first: usize, steps: &[u32], weights: Option<&[f32]>, to: &mut Columns| {
+            let dropped = |at| goes_without_context(dropping, first + at);
+            study.fill_without(&layer, steps, &dropped, to)?;
+            study.weigh(steps, weights, to);
+            Ok(())
+        };
         for (number, first) in (0..samples).step_by(batch_size).enumerate() {
-            poll()?;
             let n = batch_size.min(samples - first);
             if let Some(prioritized) = &mut prioritized {
-                prioritized.draw(n)?;
+                poll()?;
+                prioritized.draw(n)?; // by what the last batch lost: nothing can be assembled ahead
+                assemble(first, prioritized.steps(), Some(prioritized.weights()), &mut columns)?;
+            } else if first == 0 {
+                poll()?;
+                assemble(0, &order[..n], None, &mut columns)?;
             }
             let drawn = prioritized.as_ref();
             let steps = drawn.map_or_else(|| &order[first..first + n], Prioritized::steps);
-            let dropped = |at| goes_without_context(dropping, first + at);
-            self.study.fill_without(&layer, steps, &dropped, &mut columns)?;
-            self.study.weigh(steps, drawn.map(Prioritized::weights), &mut columns);
+            let next = first + n..order.len().min(first + n + batch_size);
             let rate = layer.learning_rate * rates.share(before + number as u64);
-            let step = self
-                .work
-                .train_at(&columns.batch(), Some(pool), rate)
-                .map_err(|why| unlearnable(epoch, why))?;
+            // The pool learns from this batch while this thread brings the next one.
+            let (work, mut step) = (&mut self.work, None);
+            let brought: Result<()> = pool.beside(|scope| {
+                scope.spawn(|_| {
+                    step = Some(work.train_at(&columns.batch(), Some(pool), rate));
+                });
+                if next.is_empty() {
+                    return Ok(());
+                }
+                poll()?;
+                assemble(next.start, &order[next], None, &mut ahead)
+            });
+            let step = step.expect("the scope has ended").map_err(|why| unlearnable(epoch, why))?;
+            brought?;
             losses.clear();
             losses.extend(self.work.last_losses());
             learned.norm += step.gradient_norm;
@@ -67,6 +88,8 @@ impl TrainingRun {
             }
             if let Some(prioritized) = &mut prioritized {
                 prioritized.note(&losses)?;
+            } else {
+                std::mem::swap(&mut columns, &mut ahead);
             }
         }
         self.prioritized = prioritized;
