@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-BATCH, STEPS, ROWS, EPOCHS = 32, 20, 10_000, 10
+BATCH, STEPS, ROWS, EPOCHS, MEMBERS = 32, 20, 10_000, 10, 3
 
 
 def torch_step(torch, net) -> Callable[[object, object], float]:
@@ -79,7 +79,7 @@ def train_step(folder: Path) -> Iterator[Work]:
         ),
         peers,
         unit="sample",
-        targets={},
+        targets={"PyTorch": 0.5} if torch else {},
         missing=missing,
     )
 
@@ -142,6 +142,57 @@ def offline(folder: Path) -> Iterator[Work]:
         )
 
 
+@contextmanager
+def ensemble(folder: Path) -> Iterator[Work]:
+    """Train three members side by side, and the same three one after the other."""
+    path = folder / "ensemble.db"
+    filled(path, clustered(ROWS, DIMENSION), action_dimension=DIMENSION)
+    settings = {
+        "epochs": 3,
+        "validation_split": 0.1,
+        "early_stopping_patience": 3,
+        "progress": False,
+    }
+    losses: dict[str, float] = {}
+    with TrajectoryStore(path) as store:
+
+        def together() -> None:
+            report = OfflineTrainer(
+                store, DecisionLayer(DIMENSION, DIMENSION), ensemble=MEMBERS, **settings
+            ).train()
+            losses["mean"] = report.final_metrics.val_loss or 0.0
+
+        def apart() -> None:
+            reports = [
+                OfflineTrainer(store, DecisionLayer(DIMENSION, DIMENSION, seed=seed), **settings).train()
+                for seed in range(MEMBERS)
+            ]
+            losses["apart"] = float(np.mean([report.final_metrics.val_loss for report in reports]))
+
+        together()
+        apart()
+        yield Work(
+            f"`OfflineTrainer(ensemble={MEMBERS}).train`, {ROWS:,} steps x 3 epochs (wall clock)",
+            Contender(
+                "precedent",
+                together,
+                units=ROWS * 3 * MEMBERS,
+                quality=f"validation loss of the mean answer {losses['mean']:.3e}",
+            ),
+            [
+                Contender(
+                    "the members one after the other",
+                    apart,
+                    units=ROWS * 3 * MEMBERS,
+                    quality=f"their mean validation loss {losses['apart']:.3e}",
+                )
+            ],
+            clock="wall",
+            unit="sample",
+            rounds=3,
+        )
+
+
 def _returns(batch) -> np.ndarray:
     """Return the discounted returns of a batch, in order."""
     returns, following, episode = np.zeros(len(batch)), 0.0, None
@@ -151,4 +202,4 @@ def _returns(batch) -> np.ndarray:
     return returns
 
 
-WORKS = {"training step": train_step, "training offline": offline}
+WORKS = {"training step": train_step, "training offline": offline, "training an ensemble": ensemble}
