@@ -234,10 +234,12 @@ def test_a_store_may_be_opened_on_a_workspace(workspace):
         precedent.TrajectoryStore(workspace, dimension=STATE)
 
 
-def test_an_option_that_is_not_there_yet_is_refused(path):
-    rl = SIZES | {"trainer": {"ensemble": 2}}
-    with precedent.open(path, rl=rl) as workspace, refused("ensemble"):
-        _ = workspace.trainer
+def test_an_ensemble_in_the_settings_is_what_the_trainer_makes(path):
+    rl = SIZES | {"trainer": {"ensemble": 2, "epochs": 1, "min_trajectories": 1, "progress": False}}
+    with precedent.open(path, rl=rl) as workspace:
+        workspace.trajectories.insert(step())
+        workspace.trainer.train()
+        assert len(workspace.layer.members) == 2
 
 
 PARTS = ["trajectories", "patterns", "layer", "trainer", "selector"]

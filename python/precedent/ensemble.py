@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from precedent import _core
@@ -43,6 +42,8 @@ class _Source:
         self._store, self._opened = store, opened
 
     def __reduce__(self) -> tuple[Callable[[str], _Source], tuple[str]]:
+        from pathlib import Path
+
         path = self._store.path
         if path == ":memory:":
             raise ValidationError(
@@ -107,6 +108,8 @@ def elsewhere(
     Returns:
         What `_core.TrainingRun.finish` tells.
     """
+    from pathlib import Path
+
     members: int = settings["ensemble"]
     # Made first: what does not fit is refused here, and not in another process.
     whole = _core.TrainingRun(store.core, layer, settings, members, conditions, resume=False)

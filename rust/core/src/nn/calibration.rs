@@ -340,7 +340,9 @@ mod tests {
         assert!(doubt(&samples(&|norm, _| norm)) < 0.02);
         assert_eq!(doubt(&samples(&|norm, apart| norm + apart)), 0.0, "it never adds confidence");
         let mut agreeing = samples(&|norm, _| norm);
-        agreeing.iter_mut().for_each(|sample| sample.apart = 0.0);
+        for sample in &mut agreeing {
+            sample.apart = 0.0;
+        }
         assert_eq!(doubt(&agreeing), 0.0);
         assert_eq!(doubt(&samples(&|norm, apart| norm - apart)[..FEWEST - 1]), 0.0);
     }

@@ -136,7 +136,9 @@ impl Votes {
         let n = members as f64;
         if members > 1 {
             let share = (1.0 / n) as f32;
-            sums.iter_mut().for_each(|sum| *sum *= share);
+            for sum in &mut sums {
+                *sum *= share;
+            }
         }
         let spread = |(mean, square): (&[f32], f64)| {
             // Of one member the two are the same number.

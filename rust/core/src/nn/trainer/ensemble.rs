@@ -60,13 +60,12 @@ impl EnsembleRun {
             let save_path = settings.save_path.as_ref().map(|path| path.join(member_folder(at)));
             let settings = TrainerSettings { save_path, ..settings.clone() };
             let member = Arc::new(RwLock::new(member));
-            runs.push(match runs.first() {
-                Some(first) => first.beside(member, settings, resume)?,
-                None => {
-                    let experience = Arc::clone(&experience);
-                    TrainingRun::start(experience, member, settings, filter, resume)?
-                }
-            });
+            let run = if let Some(first) = runs.first() {
+                first.beside(member, settings, resume)?
+            } else {
+                TrainingRun::start(Arc::clone(&experience), member, settings, filter, resume)?
+            };
+            runs.push(run);
         }
         Ok(Self { layer, runs, folder, failed: false })
     }
