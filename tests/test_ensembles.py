@@ -1,7 +1,9 @@
 """Several networks in one layer: each what it is alone, wherever it was trained."""
 
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +111,69 @@ def test_a_layer_that_learned_alone_does_not_become_an_ensemble(store):
     made.set_weights(made.get_weights())
     with pytest.raises(precedent.ValidationError, match="ensemble"):
         trainer(store, made, **SETTINGS).train()
+
+
+def test_a_store_that_is_closed_ends_the_runs_of_all_members_and_keeps_the_last_epoch(opened, tmp_path):
+    store = opened(tmp_path / "closing.db")
+    marked(store)
+    made = layer()
+    epochs = trainer(store, made, **SETTINGS).fitter()
+    next(epochs)
+    after = made.members
+    store.close()
+    with pytest.raises(precedent.errors.ClosedError):
+        next(epochs)
+    assert all(
+        same_bits(a.get_weights(), b.get_weights()) for a, b in zip(after, made.members, strict=True)
+    )
+
+
+def test_a_store_closed_in_the_middle_of_an_epoch_ends_all_members_there(memory):
+    marked(memory, episodes=400)
+    settings = SETTINGS | {"epochs": 10_000, "early_stopping_patience": 10_000}
+    training = trainer(memory, layer(hidden_size=512), **settings)
+    begun = threading.Event()
+
+    def train():
+        for _ in training.fitter():
+            begun.set()
+
+    with ThreadPoolExecutor(1) as thread:
+        outcome = thread.submit(train)
+        assert begun.wait(60)
+        memory.close()
+        assert isinstance(outcome.exception(60), precedent.errors.ClosedError)
+
+
+def test_paused_members_leave_no_threads_behind_a_closed_store(memory):
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("only Linux tells the threads of a process")
+    marked(memory)
+    before = set(tasks.iterdir())
+    epochs = trainer(memory, **SETTINGS).fitter()
+    next(epochs)
+    memory.close()
+    # A joined thread is listed until the system has cleared it away.
+    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+    epochs.close()
+
+
+def test_threads_that_ask_an_ensemble_at_once_get_the_answers_that_each_gets_alone(store):
+    together = layer()
+    trainer(store, together, **SETTINGS).train()
+    states, _, _ = data(d=together.state_size, a=together.action_size)
+    returns = np.linspace(0, 1, 40)  # more than are kept: some are computed meanwhile
+    alone = [[together.predict(state, r) for r in returns] for state in states[:3]]
+
+    def ask(part):
+        for _ in range(10):
+            for j in np.random.default_rng(part).permutation(len(returns)):
+                for i in range(3):
+                    np.testing.assert_array_equal(together.predict(states[i], returns[j]), alone[i][j])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ask, range(4)))
 
 
 def test_weights_that_are_set_are_those_of_one_network(store):

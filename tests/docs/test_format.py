@@ -170,11 +170,11 @@ def read_several(data, at, count, *, pairs):
     return (dict(zip(values[::2], values[1::2], strict=True)) if pairs else values), at
 
 
-def read_weights(data):
+def read_weights(data, version=1):
     header, at = read_messagepack(data, 0)
     body, end = read_messagepack(data, at)
     assert end == len(data)
-    assert header[:3] == ["precedent-layer", 1, len(data) - at]
+    assert header[:3] == ["precedent-layer", version, len(data) - at]
     assert data[:2].hex() == "94af"
     return body
 
@@ -201,6 +201,23 @@ def test_a_weight_file_has_the_documented_fields_in_order(layer, tmp_path):
     score, value, low, high = np.frombuffer(body["knots"], "<f8").reshape(-1, 4).T
     assert (np.diff(score) >= 0).all()
     assert ((low <= value) & (value <= high)).all()
+
+
+def test_an_ensemble_s_files_are_where_and_what_the_document_says(tmp_path):
+    made, folder = precedent.DecisionLayer(STATE, ACTION, hidden_size=3), tmp_path / "runs"
+    encoder = HashingEncoder(STATE)
+    with precedent.TrajectoryStore(":memory:", action_dimension=ACTION, encoder=encoder) as store:
+        learnable(store)
+        options = {"ensemble": 2, "epochs": 1, "min_trajectories": 1, "progress": False}
+        precedent.OfflineTrainer(store, made, save_path=folder, **options).train()
+    assert {path.name for path in folder.iterdir()} == {"best.weights", "member-0", "member-1"}
+    assert {path.name for path in (folder / "member-1").iterdir()} <= documented_files()
+    body = read_weights((folder / "best.weights").read_bytes(), version=2)
+    single = documented(section("Weights"), "| key | type | meaning |")
+    assert list(body) == single + documented(section("Weights"), "| key of version 2 | type | meaning |")
+    (other,) = body["members"]
+    assert read_weights(other)["params"] != body["params"]
+    assert body["doubt"] >= 0
 
 
 def test_a_model_in_the_store_is_a_weight_file(tmp_path):
