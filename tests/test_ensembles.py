@@ -123,9 +123,7 @@ def test_a_store_that_is_closed_ends_the_runs_of_all_members_and_keeps_the_last_
     store.close()
     with pytest.raises(precedent.errors.ClosedError):
         next(epochs)
-    assert all(
-        same_bits(a.get_weights(), b.get_weights()) for a, b in zip(after, made.members, strict=True)
-    )
+    assert all(same_bits(a.get_weights(), b.get_weights()) for a, b in zip(after, made.members, strict=True))
 
 
 def test_a_store_closed_in_the_middle_of_an_epoch_ends_all_members_there(memory):

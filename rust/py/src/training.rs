@@ -10,7 +10,7 @@ use precedent_core::nn::trainer::{
     self, Curriculum, EnsembleRun as Run, EpochMetrics, Replay, Schedule, TrainerSettings,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::arrays::{frozen, frozen_matrix};
 use crate::filter;
@@ -61,7 +61,6 @@ impl TrainingRun {
     }
 
     /// The epochs so far, and the layer of the best one as bytes; of a run of one member.
-    #[expect(clippy::type_complexity, reason = "the pair that `precedent.ensemble` unpacks")]
     fn outcome<'py>(
         &self,
         py: Python<'py>,
@@ -81,10 +80,11 @@ impl TrainingRun {
         &self,
         py: Python<'_>,
         member: usize,
-        history: Vec<Bound<'_, PyDict>>,
+        history: &Bound<'_, PyList>,
         best: &[u8],
     ) -> Result<()> {
-        let epoch = |told: &Bound<'_, PyDict>| -> PyResult<EpochMetrics> {
+        let epoch = |told: Bound<'_, PyAny>| -> PyResult<EpochMetrics> {
+            let told = told.cast::<PyDict>()?;
             Ok(EpochMetrics {
                 epoch: get(told, "epoch")?,
                 train_loss: get(told, "train_loss")?,
