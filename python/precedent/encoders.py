@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from precedent import checks
 from precedent.errors import ValidationError
+from precedent.fourier import FourierEncoder, hashed
 
 __all__ = ["Encoder", "FourierEncoder", "HashingEncoder", "as_encoder", "task_text"]
 
@@ -135,100 +136,6 @@ class HashingEncoder:
         return f"HashingEncoder({self._dimension})"
 
 
-class FourierEncoder:
-    """Random Fourier features of numeric observations (Rahimi and Recht 2007), called on arrays.
-
-    Observations are scaled to [0, 1] by `low` and `high`. The cosine of two embeddings is then, up to an
-    error of about 1 / sqrt(dimension), the Gaussian kernel exp(-d^2 / (2 bandwidth^2)) of the distance d
-    between the scaled observations. Sines and cosines come in pairs, so every embedding has norm 1 exactly.
-
-    Args:
-        low: The least value of each component.
-        high: The greatest value of each component.
-        dimension: How long an embedding is: an even number from 2 to 16,384.
-        bandwidth: The distance at which the similarity has fallen to exp(-1/2) = 0.61.
-        seed: Keys the random frequencies; the same on every machine.
-
-    Example:
-        >>> encode = FourierEncoder(low=[-1.0, -2.0], high=[1.0, 2.0], dimension=256, bandwidth=0.2)
-        >>> here, near, far = encode([[0.0, 0.0], [0.02, 0.0], [0.8, -1.5]])
-        >>> bool(here @ near > 0.99), bool(abs(here @ far) < 0.2)
-        (True, True)
-
-    Raises:
-        ValidationError: A bound is infinite or not below the other (the component is named; replace it by the
-            range that matters), or an option is out of its range.
-    """
-
-    __slots__ = ("_dimension", "_fingerprint", "_frequencies", "_low", "_width")
-
-    def __init__(self, low: Any, high: Any, dimension: int, bandwidth: float, *, seed: int = 0) -> None:
-        from precedent._core import fourier_frequencies
-
-        self._low = _bounds("low", low)
-        top = _bounds("high", high)
-        if top.shape != self._low.shape:
-            raise ValidationError(f"high: expected {len(self._low)} components, as low has, got {len(top)}")
-        self._width = top - self._low
-        if not (self._width > 0).all():
-            at = int(np.flatnonzero(~(self._width > 0))[0])
-            raise ValidationError(
-                f"high[{at}]: expected more than low[{at}], {self._low[at]:g}, got {top[at]:g}"
-            )
-        self._dimension = checks.integer("dimension", dimension, low=2, high=16_384)
-        if self._dimension % 2:
-            raise checks.refuse("dimension", "an even number: sines and cosines come in pairs", dimension)
-        width = checks.number("bandwidth", bandwidth)
-        if width <= 0:
-            raise checks.refuse("bandwidth", "more than 0", width)
-        seed = checks.integer("seed", seed, high=2**64 - 1)
-        drawn = fourier_frequencies(len(self._low), self._dimension // 2, seed)
-        with np.errstate(over="ignore"):
-            self._frequencies = drawn / width
-        if not np.isfinite(self._frequencies).all():
-            raise checks.refuse("bandwidth", "a share of the range that observations span", width)
-        self._fingerprint = _hashed(
-            "fourier-v1", self._low.tobytes(), top.tobytes(), repr((self._dimension, width, seed)).encode()
-        )
-
-    @property
-    def dimension(self) -> int:
-        """How long an embedding is."""
-        return self._dimension
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells these features from others."""
-        return self._fingerprint
-
-    def __call__(self, observations: Any) -> Floats:
-        """Return embeddings `[n, dimension]` of observations `[n, m]`, or `[dimension]` of one `[m]`.
-
-        Raises:
-            ValidationError: Not finite numbers, or not `m` of them.
-        """
-        try:
-            given = np.asarray(observations, np.float64)
-        except (TypeError, ValueError):
-            raise checks.refuse("observations", "numbers", observations) from None
-        components = len(self._low)
-        if given.ndim not in (1, 2) or given.shape[-1] != components:
-            raise ValidationError(
-                f"observations: expected {components} components each, got shape {given.shape}"
-            )
-        if not np.isfinite(given).all():
-            raise ValidationError("observations: expected finite numbers, got NaN or infinity")
-        angles = ((given - self._low) / self._width) @ self._frequencies
-        features = np.empty((*angles.shape[:-1], self._dimension), np.float32)
-        scale = np.sqrt(2.0 / self._dimension)
-        features[..., 0::2] = np.cos(angles) * scale
-        features[..., 1::2] = np.sin(angles) * scale
-        return features
-
-    def __repr__(self) -> str:
-        return f"FourierEncoder({len(self._low)} components to {self._dimension} dimensions)"
-
-
 class _Adapted:
     """An encoder made of a callable that was probed."""
 
@@ -243,7 +150,7 @@ class _Adapted:
         if query is not document and self._probed(query).shape[1] != self._dimension:
             raise ValidationError("encoder: expected queries as long as documents, got another length")
         # Rounded, so that another thread count of the same model keeps the fingerprint.
-        self._fingerprint = name or _hashed("probes-v1", np.round(probes, 3).astype("<f4").tobytes())
+        self._fingerprint = name or hashed("probes-v1", np.round(probes, 3).astype("<f4").tobytes())
 
     @property
     def dimension(self) -> int:
@@ -350,28 +257,3 @@ def _texts(texts: Any) -> list[str]:
     if isinstance(texts, (bytes, Mapping)) or not hasattr(type(texts), "__iter__"):
         raise checks.refuse("texts", "texts", texts)
     return [checks.text(f"texts[{i}]", text, empty=True) for i, text in enumerate(texts)]
-
-
-def _bounds(field: str, given: Any) -> npt.NDArray[np.float64]:
-    try:
-        bounds = np.array(given, np.float64)
-    except (TypeError, ValueError):
-        raise checks.refuse(field, "numbers", given) from None
-    if bounds.ndim != 1 or not bounds.size:
-        raise ValidationError(
-            f"{field}: expected one number a component, got an array of shape {bounds.shape}"
-        )
-    # The largest float32 stands for infinity in the spaces of some environments.
-    endless = ~(np.abs(bounds) < np.finfo(np.float32).max)
-    if endless.any():
-        at = int(np.flatnonzero(endless)[0])
-        raise ValidationError(
-            f"{field}[{at}]: expected a finite bound (the range that matters), got {bounds[at]:g}"
-        )
-    return bounds
-
-
-def _hashed(kind: str, *parts: bytes) -> str:
-    from hashlib import sha256
-
-    return f"{kind}-{sha256(b'|'.join(parts)).hexdigest()[:16]}"
