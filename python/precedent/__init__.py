@@ -64,6 +64,7 @@ from precedent.reports import (
 from precedent.rollout import Rollout
 from precedent.selector import ActionSelector
 from precedent.store import TrajectoryStore
+from precedent.thresholds import Calibration, ThresholdAgreement
 from precedent.trainer import OfflineTrainer
 from precedent.workspace import Workspace, open  # noqa: A004 - `precedent.open` is how it reads
 
@@ -78,6 +79,7 @@ __all__ = [
     "Baseline",
     "BusyError",
     "CacheConfig",
+    "Calibration",
     "ClosedError",
     "CorruptionError",
     "Curriculum",
@@ -111,6 +113,7 @@ __all__ = [
     "SearchResult",
     "SelectorStats",
     "StorageError",
+    "ThresholdAgreement",
     "Tier",
     "TrainingError",
     "TrainingMetrics",

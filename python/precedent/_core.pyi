@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "fourier_frequencies",
     "hashing_encode",
+    "held_out",
 ]
 
 __version__: str
@@ -162,7 +163,12 @@ class Layer:
         self, states: Floats, returns: Doubles, contexts: Floats | None, timesteps: Keys | None
     ) -> Floats: ...
     def predict_with_confidence(
-        self, state: Floats, desired_return: float, context: Floats | None, timestep: int | None
+        self,
+        state: Floats,
+        desired_return: float,
+        context: Floats | None,
+        timestep: int | None,
+        coverage: float,
     ) -> tuple[Floats, float | None, float | None, float | None]: ...
     def inputs(
         self, states: Floats, returns: Doubles, contexts: Floats | None, timesteps: Keys | None
@@ -249,3 +255,4 @@ def evaluate(
 ) -> dict[str, Any]: ...
 def hashing_encode(texts: list[str], dimension: int) -> Floats: ...
 def fourier_frequencies(inputs: int, pairs: int, seed: int) -> Doubles: ...
+def held_out(names: list[str], validation_split: float, seed: int) -> list[bool]: ...

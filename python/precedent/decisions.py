@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
 from precedent.errors import AccessError
-from precedent.values import Record, record
+from precedent.values import Record, frozen_array, record
 
-__all__ = ["ActionMetadata", "ActionResult", "Log", "SelectorStats", "Tier", "as_log"]
+__all__ = [
+    "ActionMetadata",
+    "ActionResult",
+    "Log",
+    "SelectorStats",
+    "Tally",
+    "Tier",
+    "decided",
+]
+
+_LATENCIES_KEPT = 10_000
 
 
 class Tier(IntEnum):
@@ -99,15 +112,61 @@ class SelectorStats(Record):
 Log = Callable[[ActionResult], object]
 
 
-def as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
-    """Return what takes each result: the callable that was given, or one that adds a line of JSON to a file.
+class Tally:
+    """Counts decisions, keeps the last latencies and passes each on to a log. Threads may share one.
 
-    The file is made at once, with its folder, so that what cannot be written to is refused before the first
-    decision.
+    Args:
+        log: As the selector's.
 
     Raises:
         AccessError: The file cannot be written to.
         ValidationError: It is neither a callable nor a path.
+    """
+
+    __slots__ = ("_lacked", "_latencies", "_lock", "_log", "_tiers")
+
+    def __init__(self, log: Log | str | os.PathLike[str] | None) -> None:
+        self._log = _as_log(log)
+        self._lock = threading.Lock()
+        self._tiers: Counter[Tier] = Counter()
+        self._lacked = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+
+    def add(self, result: ActionResult) -> None:
+        """Count a decision, and tell it to the log."""
+        with self._lock:
+            self._tiers[result.tier] += 1
+            self._latencies.append(result.latency)
+        if self._log is not None:
+            self._log(result)
+
+    def lack(self) -> None:
+        """Count a time that no tier had an answer."""
+        with self._lock:
+            self._lacked += 1
+
+    def stats(self) -> SelectorStats:
+        """Return what was counted so far."""
+        with self._lock:
+            tiers = {tier: self._tiers[tier] for tier in Tier}
+            lacked, latencies = self._lacked, list(self._latencies)
+        count = sum(tiers.values())
+        p50, p99 = (float(q) for q in np.percentile(latencies, [50, 99])) if latencies else (None, None)
+        return SelectorStats(
+            count=count,
+            tiers=tiers,
+            rates={tier: hits / count if count else 0.0 for tier, hits in tiers.items()},
+            no_action=lacked,
+            p50=p50,
+            p99=p99,
+        )
+
+
+def _as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
+    """Return what takes each result: the callable that was given, or one that adds a line of JSON to a file.
+
+    The file is made at once, with its folder, so that what cannot be written to is refused before the first
+    decision.
     """
     if log is None or callable(log):
         return log
@@ -132,3 +191,17 @@ def as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
             file.write(line + "\n")
 
     return write
+
+
+def decided(
+    action: Any, pattern_id: str | None, tier: Tier, confidence: float, metadata: ActionMetadata, began: float
+) -> ActionResult:
+    """Return a decision that began at this reading of `perf_counter` and was just made."""
+    return ActionResult(
+        action=frozen_array(action),
+        pattern_id=pattern_id,
+        tier=tier,
+        confidence=confidence,
+        latency=(perf_counter() - began) * 1e3,
+        metadata=metadata,
+    )

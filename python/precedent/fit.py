@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from precedent import checks
-from precedent.errors import DimensionError, EncoderMismatchError
+from precedent.errors import DimensionError, EncoderMismatchError, NotTrainedError, ValidationError
 from precedent.handle import StoreFile
 
 if TYPE_CHECKING:
     from precedent.layer import DecisionLayer
     from precedent.store import TrajectoryStore
 
-__all__ = ["check_fit", "check_store"]
+__all__ = ["agreed_scale", "check_asked", "check_fit", "check_store"]
 
 
 def check_store(store: TrajectoryStore) -> None:
@@ -49,3 +49,31 @@ def check_fit(store: TrajectoryStore, layer: DecisionLayer) -> None:
     if stored is not None and given is not None and stored != given:
         message = f"the store's states were made by the encoder {stored!r}, the layer learned from {given!r}"
         raise EncoderMismatchError(message, stored, given)
+
+
+def agreed_scale(asked: str | None, layer: DecisionLayer) -> str:
+    """Return the scale on which a layer learned.
+
+    Raises:
+        ValidationError: Another one was asked for.
+    """
+    learned: str = layer.return_scale
+    if asked is not None and asked != learned:
+        raise ValidationError(
+            f'return_scale: expected "{learned}", the scale on which the layer learned, got "{asked}"'
+        )
+    return learned
+
+
+def check_asked(layer: DecisionLayer | None, *, fallback: bool) -> None:
+    """Refuse a cascade whose network is never asked: there is nothing to compare precedents with.
+
+    Raises:
+        NotTrainedError: There is no layer, or it never learned.
+        ValidationError: It is turned off.
+    """
+    if not fallback:
+        raise ValidationError("fallback_to_neural: expected True to compare with the network, got False")
+    if layer is None or not layer.trained:
+        what = "there is no layer" if layer is None else "the layer was never trained"
+        raise NotTrainedError(f"{what}: precedents are compared with what the network would do")

@@ -29,7 +29,8 @@ class Prediction(Record):
         action: `[a]`.
         confidence: The calibrated expectation of the cosine similarity to the right action, in [0, 1]; None
             before `calibrate`.
-        low: The lower end of its interval; None before `calibrate`.
+        low: The lower end of an interval that holds the similarity (0 where it is negative) with at least the
+            coverage that was asked for; None before `calibrate`.
         high: The upper end.
     """
 
@@ -270,17 +271,38 @@ class DecisionLayer:
         )
 
     def predict_with_confidence(
-        self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
+        self,
+        state: Any,
+        desired_return: float,
+        *,
+        context: Any = None,
+        timestep: int | None = None,
+        coverage: float = 0.8,
     ) -> Prediction:
         """Return the action for a state, with a calibrated confidence; the arguments are those of `predict`.
+
+        The confidence rests on the length of the action, the shorter the more the actions disagree that were
+        taken in such situations, and on the distance of the state to those that a trainer learned from. The
+        interval is conformal (Vovk et al. 2005): its coverage is that of the average over situations like
+        those it was calibrated on, also among the surer and the less sure answers by themselves. Too few of
+        them to tell, and it is all of [0, 1].
+
+        Args:
+            state: `[d]`.
+            desired_return: On the layer's `return_scale`.
+            context: `[d]`; None = zeros.
+            timestep: The step's position in its episode, from 0; None = not told.
+            coverage: The share of the similarities that the interval is to hold, between 0 and 1.
 
         Raises:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        action, confidence, low, high = self.core.predict_with_confidence(
-            *self._question(state, desired_return, context, timestep)
-        )
+        coverage = checks.number("coverage", coverage)
+        if not 0.0 < coverage < 1.0:
+            raise checks.refuse("coverage", "a number between 0 and 1", coverage)
+        asked = self._question(state, desired_return, context, timestep)
+        action, confidence, low, high = self.core.predict_with_confidence(*asked, coverage)
         action.flags.writeable = False
         return Prediction(action=action, confidence=confidence, low=low, high=high)
 

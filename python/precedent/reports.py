@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent.values import Record, record
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = [
     "Baseline",
@@ -111,6 +114,36 @@ class TrainingReport(Record):
     data_stats: DataStats
     baseline: Baseline | None
 
+    @property
+    def worse_than_baseline(self) -> bool:
+        """Whether the nearest neighbour would have done better on the validation steps."""
+        return self.baseline is not None and (
+            self.baseline.layer_similarity < self.baseline.neighbor_similarity
+        )
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Return a matplotlib figure of losses and gradient norms: `pip install precedent-rl[plot]`.
+
+        Args:
+            path: Where to save it, too; the format is by its ending.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        from precedent.pictures import training_figure
+
+        return training_figure(self, path)
+
+    def __str__(self) -> str:
+        from precedent.pictures import training_text
+
+        return training_text(self)
+
+    def _repr_html_(self) -> str:
+        from precedent.pictures import training_html
+
+        return training_html(self)
+
 
 @record
 class TaskTypeMetrics(Record):
@@ -211,6 +244,29 @@ class EvaluationReport(Record):
     calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Return a matplotlib figure of reliability and of risk against coverage.
+
+        Args:
+            path: Where to save it, too; the format is by its ending.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed; `pip install precedent-rl[plot]` does it.
+        """
+        from precedent.pictures import evaluation_figure
+
+        return evaluation_figure(self, path)
+
+    def __str__(self) -> str:
+        from precedent.pictures import evaluation_text
+
+        return evaluation_text(self)
+
+    def _repr_html_(self) -> str:
+        from precedent.pictures import evaluation_html
+
+        return evaluation_html(self)
 
 
 def training_report(told: Mapping[str, Any]) -> TrainingReport:

@@ -7,8 +7,6 @@ condition is inside the search, so that a near step that ended badly does not hi
 from __future__ import annotations
 
 import math
-import threading
-from collections import Counter, deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
-from precedent.decisions import ActionMetadata, ActionResult, Log, SelectorStats, Tier, as_log
-from precedent.errors import (
-    NoActionError,
-    ValidationError,
+from precedent.decisions import (
+    ActionMetadata,
+    ActionResult,
+    Log,
+    SelectorStats,
+    Tally,
+    Tier,
+    decided,
 )
+from precedent.errors import NoActionError, ValidationError
 from precedent.filters import Filter, normalised
-from precedent.fit import check_fit, check_store
+from precedent.fit import agreed_scale, check_asked, check_fit, check_store
 from precedent.patterns import PatternLibrary
 from precedent.retrieval import Hits, agreement, interpolation
-from precedent.values import frozen_array
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from precedent.layer import DecisionLayer
     from precedent.rollout import Rollout
     from precedent.store import TrajectoryStore
+    from precedent.thresholds import Calibration
 
 __all__ = ["ActionSelector"]
 
@@ -46,7 +49,6 @@ _SCALES = {
     "episode": ("episode", "min_episode_reward"),
 }
 _METRICS = ("cosine", "euclidean", "dot")
-_LATENCIES_KEPT = 10_000
 
 
 class ActionSelector:
@@ -129,7 +131,7 @@ class ActionSelector:
         if return_scale is not None:
             checks.choice("return_scale", return_scale, _SCALES)
         if layer is not None:
-            return_scale = _agreed_scale(return_scale, layer)
+            return_scale = agreed_scale(return_scale, layer)
             check_fit(store, layer)
         self.return_scale = return_scale or "raw"
         self.store = store
@@ -137,11 +139,7 @@ class ActionSelector:
         if patterns is not None and not isinstance(patterns, PatternLibrary):
             raise checks.refuse("patterns", "a PatternLibrary", patterns)
         self.patterns = patterns
-        self._log = as_log(log)
-        self._lock = threading.Lock()
-        self._tiers: Counter[Tier] = Counter()
-        self._no_action = 0
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._tally = Tally(log)
 
     def select_action(
         self,
@@ -175,10 +173,10 @@ class ActionSelector:
             context = checks.vector("context", context, self.store.dimension)
         if timestep is not None:
             timestep = checks.integer("timestep", timestep)
-        condition, used = self._condition(desired, chosen)
+        condition, used = self.condition(desired, chosen)
         hits = None if condition is None or self._closed_to_retrieval() else self._search(vector, condition)
         result = self._cascade(vector, hits, desired, used, chosen, context, timestep, began)
-        self._record(result)
+        self._tally.add(result)
         return result
 
     def select_many(
@@ -220,9 +218,11 @@ class ActionSelector:
         found: list[tuple[Hits | None, float | None]] = [(None, None)] * n
         for value in dict.fromkeys(desired):
             group = [i for i in range(n) if desired[i] == value]
-            condition, used = self._condition(value, chosen)
+            condition, used = self.condition(value, chosen)
             skip = condition is None or self._closed_to_retrieval()
-            answers = [None] * len(group) if skip else self._search_many(vectors[group], condition)
+            answers = (
+                [None] * len(group) if skip else self.search_many(vectors[group], condition, self._least())
+            )
             for i, answer in zip(group, answers, strict=True):
                 found[i] = (answer, used)
         share = (perf_counter() - began) / max(n, 1)
@@ -237,7 +237,7 @@ class ActionSelector:
                 raise NoActionError(f"states[{i}]: {error}", error.lacked) from error
             results.append(result)
         for result in results:
-            self._record(result)
+            self._tally.add(result)
         return results
 
     def start_episode(
@@ -264,29 +264,57 @@ class ActionSelector:
         gamma = checks.number("gamma", gamma, low=0.0, high=1.0)
         return Rollout(self, float(desired_return), gamma, filter)
 
+    def calibrate(
+        self,
+        filter: Filter | None = None,
+        *,
+        desired_return: float = 0.9,
+        validation_split: float = 0.2,
+        seed: int = 0,
+        apply: bool = True,
+    ) -> Calibration:
+        """Find the thresholds of tiers 1 and 2 for the encoder and the data at hand.
+
+        The held-out episodes that reached the desired return are asked again, each without its own steps. A
+        tier is asked from the similarity on from which the cascade agrees best with what they did; where it
+        never agrees at least as often as the network does, in both halves of these episodes, it is closed:
+        its threshold is infinity.
+
+        Args:
+            filter: Which episodes count, as precedents too.
+            desired_return: What makes an episode good, on the selector's scale: what will be asked for.
+            validation_split: The trainer's, so that the network is asked about what it did not learn.
+            seed: The trainer's.
+            apply: Whether the selector takes the thresholds over.
+
+        Raises:
+            NotTrainedError: There is no network to compare with, or it never learned.
+            InsufficientDataError: Fewer than 20 steps of good held-out episodes.
+            ValidationError: An argument is of the wrong kind or range, or `fallback_to_neural` is off.
+        """
+        from precedent.thresholds import calibration
+
+        check_asked(self.layer, fallback=self.fallback_to_neural)
+        split = checks.number("validation_split", validation_split, low=0.0, high=1.0)
+        seed = checks.integer("seed", seed, high=2**64 - 1)
+        apply = checks.flag("apply", apply)
+        found = calibration(self, normalised(filter), self._desired(desired_return), split, seed)
+        if apply:
+            self.exact_threshold = found.exact_threshold
+            self.interpolation_threshold = found.interpolation_threshold
+        return found
+
     def stats(self) -> SelectorStats:
         """Return how often each tier answered, and how fast."""
-        with self._lock:
-            tiers = {tier: self._tiers[tier] for tier in Tier}
-            no_action, latencies = self._no_action, list(self._latencies)
-        count = sum(tiers.values())
-        p50, p99 = (float(q) for q in np.percentile(latencies, [50, 99])) if latencies else (None, None)
-        return SelectorStats(
-            count=count,
-            tiers=tiers,
-            rates={tier: hits / count if count else 0.0 for tier, hits in tiers.items()},
-            no_action=no_action,
-            p50=p50,
-            p99=p99,
-        )
+        return self._tally.stats()
 
     def _desired(self, value: Any, name: str = "desired_return") -> float:
         if self.return_scale == "raw":
             return checks.number(name, value)
         return checks.number(name, value, low=0.0, high=1.0)
 
-    def _condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
-        """Return the filter that holds rows to the desired return, and the number it came to.
+    def condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
+        """Return the filter that holds rows to a desired return, and the number it came to.
 
         None and None where no row has a return of that kind: then nothing can be retrieved.
         """
@@ -303,13 +331,18 @@ class ActionSelector:
     def _closed_to_retrieval(self) -> bool:
         return self.exact_threshold == self.interpolation_threshold == math.inf
 
-    def _search(self, vector: npt.NDArray[np.float32], condition: Condition) -> Hits:
-        k, threshold = self.interpolation_k, min(self.exact_threshold, self.interpolation_threshold)
-        found = self.store.core.search(vector, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
-        return Hits(found)
+    def _least(self) -> float:
+        return min(self.exact_threshold, self.interpolation_threshold)
 
-    def _search_many(self, vectors: npt.NDArray[np.float32], condition: Condition | None) -> list[Any]:
-        k, threshold = self.interpolation_k, min(self.exact_threshold, self.interpolation_threshold)
+    def _search(self, vector: npt.NDArray[np.float32], condition: Condition) -> Hits:
+        k, least = self.interpolation_k, self._least()
+        return Hits(self.store.core.search(vector, k, self.metric, least, condition, False, None))  # noqa: FBT003
+
+    def search_many(
+        self, vectors: npt.NDArray[np.float32], condition: Condition | None, threshold: float | None
+    ) -> list[Hits]:
+        """Return the precedents of tiers 1 and 2 for each state `[n, d]`; None = of whatever similarity."""
+        k = self.interpolation_k
         answers = self.store.core.search_many(vectors, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
         return [Hits(found) for found in answers]
 
@@ -333,8 +366,7 @@ class ActionSelector:
         )
         if result is not None:
             return result
-        with self._lock:
-            self._no_action += 1
+        self._tally.lack()
         reasons = "; ".join(f"{Tier(tier).name.lower()}: {reason}" for tier, reason in sorted(lacked.items()))
         raise NoActionError(f"no tier of the cascade had an answer ({reasons})", lacked)
 
@@ -350,7 +382,7 @@ class ActionSelector:
             metadata = ActionMetadata(
                 similarity=similarity, neighbor_count=1, return_used=used, trajectory_ids=hits.ids(1)
             )
-            return _result(hits.actions[0], hits.pattern(0), Tier.EXACT, similarity, metadata, began)
+            return decided(hits.actions[0], hits.pattern(0), Tier.EXACT, similarity, metadata, began)
         return None
 
     def _interpolated(
@@ -382,7 +414,7 @@ class ActionSelector:
             return_used=used,
             trajectory_ids=hits.ids(n),
         )
-        return _result(action, hits.pattern(nearest), Tier.INTERPOLATED, similarity, metadata, began)
+        return decided(action, hits.pattern(nearest), Tier.INTERPOLATED, similarity, metadata, began)
 
     def _generated(
         self,
@@ -423,7 +455,7 @@ class ActionSelector:
             return_used=used,
         )
         name = self._nearest_pattern(prediction.action)
-        return _result(prediction.action, name, Tier.GENERATED, confidence, metadata, began)
+        return decided(prediction.action, name, Tier.GENERATED, confidence, metadata, began)
 
     def _nearest_pattern(self, action: npt.NDArray[np.float32]) -> str | None:
         if self.patterns is None or not action.any():
@@ -458,37 +490,8 @@ class ActionSelector:
             interval=(best.low, best.high),
             return_used=used,
         )
-        return _result(best.pattern.embedding, best.pattern_id, Tier.PATTERN, best.low, metadata, began)
-
-    def _record(self, result: ActionResult) -> None:
-        with self._lock:
-            self._tiers[result.tier] += 1
-            self._latencies.append(result.latency)
-        if self._log is not None:
-            self._log(result)
-
-
-def _result(
-    action: Any, pattern_id: str | None, tier: Tier, confidence: float, metadata: ActionMetadata, began: float
-) -> ActionResult:
-    return ActionResult(
-        action=frozen_array(action),
-        pattern_id=pattern_id,
-        tier=tier,
-        confidence=confidence,
-        latency=(perf_counter() - began) * 1e3,
-        metadata=metadata,
-    )
+        return decided(best.pattern.embedding, best.pattern_id, Tier.PATTERN, best.low, metadata, began)
 
 
 def _no_retrieval(used: float | None) -> str:
     return "no step that matches has a computed return" if used is None else "the thresholds close it"
-
-
-def _agreed_scale(asked: str | None, layer: DecisionLayer) -> str:
-    learned: str = layer.return_scale
-    if asked is not None and asked != learned:
-        raise ValidationError(
-            f'return_scale: expected "{learned}", the scale on which the layer learned, got "{asked}"'
-        )
-    return learned

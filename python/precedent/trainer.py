@@ -241,10 +241,10 @@ class OfflineTrainer:
         if self._executor is not None:
             whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
             yield from self._told(whole["epochs"])
-            return training_report(whole)
+            return _judged(training_report(whole))
         run = _core.TrainingRun(store.core, layer, settings, self._settings.ensemble, conditions, resume)
         yield from self._told(iter(run.next_epoch, None))
-        return training_report(run.finish())
+        return _judged(training_report(run.finish()))
 
     def _told(self, epochs: Iterable[dict[str, Any]]) -> Generator[EpochMetrics, None, None]:
         with reporter(self._progress, self._settings.epochs) as report:
@@ -292,3 +292,14 @@ class OfflineTrainer:
         easy = self._settings.curriculum
         settings["curriculum"] = None if easy is None else (easy.easy_epochs, easy.max_duration)
         return settings
+
+
+def _judged(report: TrainingReport) -> TrainingReport:
+    """Return a report; if the run was not worth it, the log says so."""
+    if report.worse_than_baseline:
+        from logging import getLogger
+
+        from precedent.pictures import against_baseline
+
+        getLogger("precedent.trainer").warning("%s", against_baseline(report))
+    return report

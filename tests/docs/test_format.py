@@ -198,9 +198,31 @@ def test_a_weight_file_has_the_documented_fields_in_order(layer, tmp_path):
     assert body["params"] == np.concatenate([part.ravel() for part in parts]).astype("<f4").tobytes()
     assert body["steps"] == 1
     assert len(body["first"]) == len(body["second"]) == len(body["params"])
-    score, value, low, high = np.frombuffer(body["knots"], "<f8").reshape(-1, 4).T
+    assert list(body["calibration"]) == documented(section("Weights"), CALIBRATION)
+    assert len(body["calibration"]["weights"]) == 3
+    score, value = np.transpose(body["calibration"]["knots"])
     assert (np.diff(score) >= 0).all()
-    assert ((low <= value) & (value <= high)).all()
+    assert ((value >= 0) & (value <= 1)).all()
+    assert len(body["centroids"]) == 0
+
+
+CALIBRATION = "| key of the calibration | type | meaning |"
+
+
+def test_what_a_trainer_leaves_for_trust_is_laid_out_as_documented(tmp_path):
+    made, encoder = precedent.DecisionLayer(STATE, ACTION, hidden_size=3), HashingEncoder(STATE)
+    with precedent.TrajectoryStore(":memory:", action_dimension=ACTION, encoder=encoder) as store:
+        learnable(store)
+        precedent.OfflineTrainer(store, made, epochs=1, min_trajectories=1, progress=False).train()
+    made.save(tmp_path / "weights")
+    body = read_weights((tmp_path / "weights").read_bytes())
+    centroids = np.frombuffer(body["centroids"], "<f4").reshape(-1, STATE)
+    assert 1 <= len(centroids) <= 1024
+    assert np.isfinite(centroids).all()
+    (spread, *_) = body["calibration"]["spreads"]
+    meaning = rows(section("Weights"), CALIBRATION)[2][2]
+    assert [name for name in names(meaning) if name in spread] == list(spread)
+    assert 1 <= len(spread["levels"]) <= min(129, spread["count"])
 
 
 def test_an_ensemble_s_files_are_where_and_what_the_document_says(tmp_path):
@@ -217,7 +239,6 @@ def test_an_ensemble_s_files_are_where_and_what_the_document_says(tmp_path):
     assert list(body) == single + documented(section("Weights"), "| key of version 2 | type | meaning |")
     (other,) = body["members"]
     assert read_weights(other)["params"] != body["params"]
-    assert body["doubt"] >= 0
 
 
 def test_a_model_in_the_store_is_a_weight_file(tmp_path):
@@ -304,11 +325,13 @@ def test_an_export_has_the_documented_tensors_and_metadata(tmp_path):
     assert list(json.loads(metadata["settings"])) == documented(section("Weights"), "| key | type |")
     assert re.fullmatch("[0-9a-f]{16}", metadata["checksum"])
     weights = layer.get_weights()
+    assert header.pop("centroids")["shape"][1] == STATE
     for name, tensor in header.items():
         begin, end = (8 + length + offset for offset in tensor["data_offsets"])
         assert tensor["dtype"] == "F32"
         assert data[begin:end] == getattr(weights, name).astype("<f4").tobytes()
     assert set(header) == {"W1", "b1", "W2", "b2"}
+    assert json.loads(metadata["calibration"])
 
 
 def test_a_line_of_a_selector_s_log_has_the_documented_keys(store, tmp_path):

@@ -6,7 +6,7 @@
 mod twin;
 
 use precedent_core::Error;
-use precedent_core::nn::{DecisionLayer, LayerSettings};
+use precedent_core::nn::{COVERAGE, DecisionLayer, LayerSettings};
 use precedent_core::pool::Pool;
 use twin::Material;
 
@@ -87,7 +87,7 @@ fn an_ensemble_s_file_brings_all_members_and_the_calibration_back() {
     let mut loaded = DecisionLayer::from_bytes(&layer.to_bytes().unwrap()).unwrap();
     assert!(loaded.to_bytes().unwrap() == layer.to_bytes().unwrap());
     let ask = |layer: &DecisionLayer| {
-        layer.predict_with_confidence(&material.states[..4], 0.5, None, None).unwrap()
+        layer.predict_with_confidence(&material.states[..4], 0.5, None, None, COVERAGE).unwrap()
     };
     assert!(ask(&layer).confidence.is_some());
     assert_eq!(ask(&layer), ask(&loaded));

@@ -7,7 +7,7 @@ mod twin;
 
 use precedent_core::Error;
 use precedent_core::nn::{
-    ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, ReturnScale,
+    COVERAGE, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, ReturnScale,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -56,7 +56,9 @@ fn a_loaded_layer_is_the_saved_one_and_learns_on_to_the_same_bits() {
         assert_eq!(loaded.settings(), layer.settings());
         assert_eq!((loaded.encoder(), loaded.trained()), (Some("minilm"), true));
         let ask = |layer: &DecisionLayer| {
-            layer.predict_with_confidence(&material.states[..4], 0.5, None, Some(3)).unwrap()
+            layer
+                .predict_with_confidence(&material.states[..4], 0.5, None, Some(3), COVERAGE)
+                .unwrap()
         };
         assert!(ask(&layer).confidence.is_some());
         assert_eq!(ask(&layer), ask(&loaded));
@@ -137,7 +139,23 @@ struct Body {
     params: Bin,
     first: Bin,
     second: Bin,
-    knots: Bin,
+    centroids: Bin,
+    calibration: Option<Curve>,
+}
+
+/// The calibration as the format has it.
+#[derive(Clone, Serialize)]
+struct Curve {
+    weights: Vec<f64>,
+    knots: Vec<(f64, f64)>,
+    spreads: Vec<Spread>,
+}
+
+#[derive(Clone, Serialize)]
+struct Spread {
+    from: f64,
+    count: u32,
+    levels: Vec<f64>,
 }
 
 /// One field that does not hold what it should.
@@ -156,8 +174,8 @@ fn floats(values: &[f32]) -> Bin {
     Bin(values.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
-fn knots(values: &[f64]) -> Bin {
-    Bin(values.iter().flat_map(|x| x.to_le_bytes()).collect())
+fn curve(body: &mut Body) -> &mut Curve {
+    body.calibration.as_mut().unwrap()
 }
 
 #[test]
@@ -174,7 +192,12 @@ fn a_body_that_lies_under_a_true_checksum_is_refused() {
         params: zeros.clone(),
         first: zeros.clone(),
         second: zeros.clone(),
-        knots: knots(&[0.0, 0.1, 0.0, 0.2, 1.0, 0.5, 0.4, 0.6]),
+        centroids: floats(&[0.0; 8]),
+        calibration: Some(Curve {
+            weights: vec![1.0, -0.5, 0.0],
+            knots: vec![(0.0, 0.1), (1.0, 0.5)],
+            spreads: vec![Spread { from: 0.0, count: 2, levels: vec![-0.1, 0.1] }],
+        }),
     };
     let packed = |body: &Body| file(1, &rmp_serde::to_vec_named(body).unwrap());
     let read = DecisionLayer::from_bytes(&packed(&honest)).unwrap();
@@ -184,7 +207,7 @@ fn a_body_that_lies_under_a_true_checksum_is_refused() {
         values[at] = bad;
         floats(&values)
     };
-    let lies: [(&str, Lie<'_>); 16] = [
+    let lies: [(&str, Lie<'_>); 23] = [
         ("a huge layer", &|b| b.settings = LayerSettings::new(65_536, 65_536)),
         ("a larger hidden layer", &|b| b.settings.hidden_size = 65_536),
         ("no state", &|b| b.settings.state_size = 0),
@@ -198,9 +221,16 @@ fn a_body_that_lies_under_a_true_checksum_is_refused() {
         ("a moment that is no number", &|b| b.first = with(0, f32::NAN)),
         ("a negative square", &|b| b.second = with(0, -1.0)),
         ("no second moments", &|b| b.second = floats(&[])),
-        ("half a knot", &|b| b.knots = knots(&[0.0, 0.1])),
-        ("falling knots", &|b| b.knots = knots(&[1.0, 0.1, 0.0, 0.2, 0.0, 0.5, 0.4, 0.6])),
-        ("a confidence above one", &|b| b.knots = knots(&[0.0, 1.5, 0.0, 2.0])),
+        ("half a centroid", &|b| b.centroids = floats(&[0.0; 6])),
+        ("a centroid that is no number", &|b| b.centroids = floats(&[f32::NAN; 4])),
+        ("more centroids than are ever kept", &|b| b.centroids = floats(&vec![0.0; 4 * 1025])),
+        ("a calibration without knots", &|b| curve(b).knots.clear()),
+        ("falling knots", &|b| curve(b).knots.reverse()),
+        ("a confidence above one", &|b| curve(b).knots[1].1 = 1.5),
+        ("a sign too many", &|b| curve(b).weights.push(0.0)),
+        ("a weight of a sign that is no number", &|b| curve(b).weights[0] = f64::NAN),
+        ("falling residuals", &|b| curve(b).spreads[0].levels.reverse()),
+        ("more residuals than there were", &|b| curve(b).spreads[0].count = 1),
     ];
     for (what, lie) in lies {
         let mut body = honest.clone();
@@ -242,7 +272,7 @@ fn safetensors_bring_weights_settings_and_calibration_back() {
     assert_eq!(loaded.encoder(), Some("hashing-768-v1"));
     assert!(loaded.trained());
     let ask = |layer: &DecisionLayer| {
-        layer.predict_with_confidence(&[0.1, 0.2, 0.3, 0.4], 0.5, None, None).unwrap()
+        layer.predict_with_confidence(&[0.1, 0.2, 0.3, 0.4], 0.5, None, None, COVERAGE).unwrap()
     };
     assert_eq!(ask(&loaded), ask(&layer));
     let bytes = std::fs::read(&path).unwrap();

@@ -4,7 +4,9 @@
 
 mod twin;
 
-use precedent_core::nn::{Batch, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions};
+use precedent_core::nn::{
+    Batch, COVERAGE, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions,
+};
 use precedent_core::pool::Pool;
 use precedent_core::rng::Rng;
 use precedent_core::{Error, nn};
@@ -379,14 +381,18 @@ fn calibrated_confidence_is_right_on_fresh_data_whose_noise_depends_on_the_state
     let ask = |states| Questions { states, returns: &returns, contexts: None, timesteps: None };
     let (states, actions) = world.draw(3, 2000, 1.2);
     assert!(
-        layer.predict_with_confidence(&states[..8], 0.5, None, None).unwrap().confidence.is_none()
+        layer
+            .predict_with_confidence(&states[..8], 0.5, None, None, COVERAGE)
+            .unwrap()
+            .confidence
+            .is_none()
     );
     layer.calibrate(&Batch { questions: ask(&states), actions: &actions, weights: None }).unwrap();
     let (states, actions) = world.draw(4, 4000, 1.2);
     let mut bins = [(0.0_f64, 0.0); 10];
     let (mut inside, mut lowest, mut highest) = (0.0, 1.0_f64, 0.0_f64);
     for (state, action) in states.chunks_exact(8).zip(actions.chunks_exact(8)) {
-        let answer = layer.predict_with_confidence(state, 0.5, None, None).unwrap();
+        let answer = layer.predict_with_confidence(state, 0.5, None, None, COVERAGE).unwrap();
         let told = answer.confidence.unwrap();
         let seen = nn::cosine(&answer.action, action);
         inside += f64::from(told.low <= seen.clamp(0.0, 1.0) && seen <= told.high);

@@ -151,7 +151,7 @@ impl Layer {
         self.rows(py, actions)
     }
 
-    #[pyo3(signature = (state, desired_return, context, timestep))]
+    #[pyo3(signature = (state, desired_return, context, timestep, coverage))]
     #[expect(clippy::type_complexity, reason = "the tuple that `precedent.layer` unpacks")]
     fn predict_with_confidence<'py>(
         &self,
@@ -160,11 +160,13 @@ impl Layer {
         desired_return: f64,
         context: Option<&Vector<'py>>,
         timestep: Option<i64>,
+        coverage: f64,
     ) -> Result<(Bound<'py, PyArray1<f32>>, Option<f64>, Option<f64>, Option<f64>)> {
         let (state, context) = (vector(state)?, context.map(vector).transpose()?);
         let made = py.detach(|| {
             self.read(|layer| {
-                layer.predict_with_confidence(&state, desired_return, context.as_deref(), timestep)
+                let context = context.as_deref();
+                layer.predict_with_confidence(&state, desired_return, context, timestep, coverage)
             })
         })?;
         let action = made.action;

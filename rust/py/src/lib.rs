@@ -27,6 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<training::TrainingRun>()?;
     module.add_class::<replay::Replay>()?;
     module.add_function(wrap_pyfunction!(training::evaluate, module)?)?;
+    module.add_function(wrap_pyfunction!(training::held_out, module)?)?;
     module.add_function(wrap_pyfunction!(text::hashing_encode, module)?)?;
     module.add_function(wrap_pyfunction!(text::fourier_frequencies, module)?)?;
     Ok(())

@@ -183,6 +183,18 @@ pub(crate) fn evaluate<'py>(
     Ok(whole)
 }
 
+/// Which of these episodes a trainer with this split and seed holds out.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the strings of a list can only be taken over")]
+pub(crate) fn held_out(
+    py: Python<'_>,
+    names: Vec<String>,
+    validation_split: f64,
+    seed: u64,
+) -> Vec<bool> {
+    py.detach(|| trainer::validating(&names, validation_split, seed))
+}
+
 /// Runs `work` detached; it polls, and a signal that came in ends it with that signal's exception.
 pub(crate) fn interruptible<T: Send>(
     py: Python<'_>,

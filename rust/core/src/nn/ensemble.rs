@@ -71,7 +71,7 @@ impl DecisionLayer {
         let learned = (self.trained, self.timesteps);
         let (params, memory) = (self.params.clone(), self.memory.clone());
         let fingerprint = self.fingerprint.clone();
-        Self::from_parts(self.settings.clone(), params, memory, None, learned, fingerprint)
+        Self::from_parts(self.settings.clone(), params, memory, (None, None), learned, fingerprint)
     }
 
     /// A step of each network on the same batch: all of them, or none. The metrics are the means over the networks.

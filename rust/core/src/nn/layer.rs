@@ -1,6 +1,7 @@
 //! The public type of this module.
 
-use super::calibration::Calibration;
+use super::calibration::curve::Curve;
+use super::calibration::familiar::Familiar;
 use super::context;
 use super::encode::Encoder;
 use super::learn::Workshop;
@@ -22,7 +23,9 @@ pub struct DecisionLayer {
     /// W1, b1, W2 and b2, one after the other.
     pub(super) params: Vec<f32>,
     pub(super) memory: Memory,
-    pub(super) calibration: Option<Calibration>,
+    pub(super) calibration: Option<Curve>,
+    /// What it keeps of the states it learned from.
+    pub(super) familiar: Option<Familiar>,
     pub(super) trained: bool,
     /// Whether a trainer told it step numbers.
     pub(super) timesteps: bool,
@@ -41,7 +44,7 @@ impl DecisionLayer {
         let shape = settings.shape();
         let params = mlp::initial(shape, settings.seed);
         let memory = Memory::new(settings.optimizer, shape);
-        Ok(Self::from_parts(settings, params, memory, None, (false, false), None))
+        Ok(Self::from_parts(settings, params, memory, (None, None), (false, false), None))
     }
 
     /// A layer of parts that were checked to fit each other; `learned` is whether it was trained, and with time steps.
@@ -49,7 +52,7 @@ impl DecisionLayer {
         settings: LayerSettings,
         params: Vec<f32>,
         memory: Memory,
-        calibration: Option<Calibration>,
+        (calibration, familiar): (Option<Curve>, Option<Familiar>),
         learned: (bool, bool),
         fingerprint: Option<String>,
     ) -> Self {
@@ -62,6 +65,7 @@ impl DecisionLayer {
             params,
             memory,
             calibration,
+            familiar,
             trained,
             timesteps,
             epoch: 0,
@@ -162,6 +166,7 @@ impl DecisionLayer {
     pub(super) fn changed(&mut self) {
         self.desk.forget();
         self.calibration = None;
+        self.familiar = None;
     }
 }
 

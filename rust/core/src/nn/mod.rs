@@ -25,7 +25,7 @@ pub mod trainer;
 mod waves;
 pub mod weights;
 
-pub use calibration::{Confidence, Prediction, cosine};
+pub use calibration::{COVERAGE, Confidence, Prediction, cosine};
 pub use experience::{Episodes, Experience};
 pub use layer::DecisionLayer;
 pub use learn::StepMetrics;

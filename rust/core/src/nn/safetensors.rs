@@ -1,4 +1,5 @@
-//! The layer in the safetensors format, for other programs: tensors W1, b1, W2 and b2, the settings as metadata.
+//! The layer in the safetensors format, for other programs: tensors W1, b1, W2 and b2 (and `centroids`, where a trainer
+//! left them), the settings and the calibration as metadata.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +10,8 @@ use safetensors::{Dtype, SafeTensors, View};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::atomic;
-use super::calibration::{Calibration, Knot};
+use super::calibration::curve::Curve;
+use super::calibration::familiar::Familiar;
 use super::layer::DecisionLayer;
 use super::optimizer::Memory;
 use super::settings::LayerSettings;
@@ -18,6 +20,8 @@ use super::weights::from_le;
 use crate::error::{Error, Result};
 
 const NAMES: [&str; 4] = ["W1", "b1", "W2", "b2"];
+/// What it keeps of the states it learned from, where it keeps something.
+const CENTROIDS: &str = "centroids";
 /// Marks the metadata as ours.
 const FORMAT: &str = "precedent-layer";
 
@@ -63,24 +67,27 @@ impl DecisionLayer {
             vec![shape.hidden, shape.output],
             vec![shape.output],
         ];
-        let tensors: Vec<_> = shapes
+        let mut tensors: Vec<_> = shapes
             .into_iter()
             .zip(self.weights())
             .map(|(shape, values)| Tensor { shape, values })
             .collect();
-        let knots: Vec<_> = self.calibration.iter().flat_map(Calibration::knots).collect();
-        let knots: Vec<_> = knots.iter().map(|k| [k.score, k.value, k.low, k.high]).collect();
+        if let Some(familiar) = &self.familiar {
+            let (values, width) = (familiar.centroids(), self.settings.state_size);
+            tensors.push(Tensor { shape: vec![values.len() / width, width], values });
+        }
         let mut metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
             ("settings".to_owned(), json(&self.settings)),
             ("trained".to_owned(), json(&self.trained)),
             ("timesteps".to_owned(), json(&self.timesteps)),
-            ("calibration".to_owned(), json(&knots)),
+            ("calibration".to_owned(), json(&self.calibration)),
         ]);
         metadata.extend(self.fingerprint.clone().map(|text| ("encoder".to_owned(), text)));
-        let checksum = checksum(&metadata, self.weights().into_iter());
+        let checksum = checksum(&metadata, tensors.iter().map(|tensor| tensor.values));
         metadata.insert("checksum".to_owned(), checksum);
-        safetensors::serialize(NAMES.into_iter().zip(&tensors), Some(metadata))
+        let names = NAMES.into_iter().chain([CENTROIDS]);
+        safetensors::serialize(names.zip(&tensors), Some(metadata))
             .map_err(|why| Error::Training(format!("the layer cannot be exported: {why}")))
     }
 
@@ -134,6 +141,13 @@ fn read(bytes: &[u8]) -> Result<DecisionLayer, String> {
         }
         parts.push(values);
     }
+    if tensors.names().contains(&CENTROIDS) {
+        let tensor = tensors.tensor(CENTROIDS).map_err(|why| why.to_string())?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape().get(1) != Some(&settings.state_size) {
+            return Err(format!("{CENTROIDS} are not f32 states"));
+        }
+        parts.push(from_le(tensor.data()).ok_or(format!("{CENTROIDS} are cut"))?);
+    }
     // Files of other programs may come without one; ours that lacks it was damaged in that very place.
     let fits = match metadata.get("checksum") {
         Some(known) => *known == checksum(metadata, parts.iter().map(Vec::as_slice)),
@@ -144,14 +158,22 @@ fn read(bytes: &[u8]) -> Result<DecisionLayer, String> {
     }
     let trained = metadata.get("trained").map_or(Ok(true), |text| parse(text))?;
     let timesteps = metadata.get("timesteps").map_or(Ok(false), |text| parse(text))?;
-    let knots: Vec<[f64; 4]> =
-        metadata.get("calibration").map_or(Ok(Vec::new()), |text| parse(text))?;
-    let knots = knots.into_iter().map(|[score, value, low, high]| Knot { score, value, low, high });
-    let calibration = Calibration::checked(knots.collect(), 0.0)?;
+    let calibration: Option<Curve> =
+        metadata.get("calibration").map_or(Ok(None), |text| parse(text))?;
+    let calibration = calibration.map(Curve::checked).transpose()?;
+    let centroids = parts.split_off(NAMES.len()).pop().unwrap_or_default();
+    let familiar = Familiar::checked(centroids, settings.state_size)?;
     let (params, memory) = (parts.concat(), Memory::new(optimizer, shape));
     let encoder = metadata.get("encoder").cloned();
     let learned = (trained, timesteps);
-    Ok(DecisionLayer::from_parts(settings, params, memory, calibration, learned, encoder))
+    Ok(DecisionLayer::from_parts(
+        settings,
+        params,
+        memory,
+        (calibration, familiar),
+        learned,
+        encoder,
+    ))
 }
 
 fn json(value: &impl serde::Serialize) -> String {

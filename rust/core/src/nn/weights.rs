@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! header  [magic: str "precedent-layer", version: int, body length: int, xxh3-64 of the body seeded with the version: int]
-//! body    {settings: map, encoder: str or nil, trained: bool, timesteps: bool, steps: int, params: bin, first: bin, second: bin, knots: bin}
-//!         and in version 2, an ensemble's: {..., members: [bin], doubt: float}
+//! body    {settings: map, encoder: str or nil, trained: bool, timesteps: bool, steps: int, params: bin, first: bin, second: bin, centroids: bin, calibration: map or nil}
+//!         and in version 2, an ensemble's: {..., members: [bin]}
 //! ```
 //!
 //! `params` is W1, b1, W2, b2 in rows, `first` and `second` are the optimizer's moments in the same order, all
-//! little-endian f32; `knots` is the calibration as quadruples of little-endian f64 (score, value, low, high), empty
-//! before one. `members` are the files of the other members, each of version 1; `doubt` is what their disagreement counts
-//! in a score. A single network is written as version 1. A later version keeps the header.
+//! little-endian f32; so are `centroids`, rows of states that stand for those it learned from, empty where there are none.
+//! `calibration` holds `weights` (of the signs), `knots` (pairs of score and value) and `spreads` (maps of `from`, `count`
+//! and `levels`). `members` are the files of the other members, each of version 1. A single network is written
+//! as version 1. A later version keeps the header.
 //!
 //! Nothing in a file is believed: the checksum comes first, sizes are compared with what is there before anything is made
 //! by them, and what is read is at most as large as the file.
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::atomic;
-use super::calibration::{Calibration, Knot};
+use super::calibration::curve::Curve;
+use super::calibration::familiar::Familiar;
 use super::layer::DecisionLayer;
 use super::optimizer::Memory;
 use super::settings::{LayerSettings, Optimizer};
@@ -54,15 +56,10 @@ struct Body<'a> {
     params: Bytes<'a>,
     first: Bytes<'a>,
     second: Bytes<'a>,
-    knots: Bytes<'a>,
-    #[serde(flatten)]
-    ensemble: Option<Ensemble<'a>>,
-}
-
-#[derive(Serialize)]
-struct Ensemble<'a> {
+    centroids: Bytes<'a>,
+    calibration: Option<&'a Curve>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<Bytes<'a>>,
-    doubt: f64,
 }
 
 #[derive(Deserialize)]
@@ -80,11 +77,10 @@ struct Found<'a> {
     #[serde(borrow)]
     second: Bytes<'a>,
     #[serde(borrow)]
-    knots: Bytes<'a>,
+    centroids: Bytes<'a>,
+    calibration: Option<Curve>,
     #[serde(borrow, default)]
     members: Vec<Bytes<'a>>,
-    #[serde(default)]
-    doubt: f64,
 }
 
 /// MessagePack's `bin`, borrowed.
@@ -127,14 +123,8 @@ impl DecisionLayer {
                 "the weights are not all finite numbers and are not saved".into(),
             ));
         }
-        let knots = self.calibration.iter().flat_map(Calibration::knots);
-        let knots = knots.flat_map(|knot| {
-            let Knot { score, value, low, high } = *knot;
-            [score, value, low, high].map(f64::to_le_bytes)
-        });
         let members = self.others.iter().map(|other| Ok(Bytes(other.to_bytes()?.into())));
         let members = members.collect::<Result<Vec<_>>>()?;
-        let doubt = self.calibration.as_ref().map_or(0.0, Calibration::doubt);
         let version = if members.is_empty() { SINGLE } else { VERSION };
         let body = Body {
             settings: &self.settings,
@@ -145,8 +135,9 @@ impl DecisionLayer {
             params: to_le(&self.params),
             first: to_le(&self.memory.first),
             second: to_le(&self.memory.second),
-            knots: Bytes(knots.flatten().collect()),
-            ensemble: (version == VERSION).then_some(Ensemble { members, doubt }),
+            centroids: to_le(self.familiar.as_ref().map_or(&[], Familiar::centroids)),
+            calibration: self.calibration.as_ref(),
+            members,
         };
         let body = rmp_serde::to_vec_named(&body).expect("a layer holds nothing unserialisable");
         let mut bytes = header(version, &body);
@@ -234,9 +225,9 @@ impl DecisionLayer {
             params,
             first,
             second,
-            knots,
+            centroids,
+            calibration,
             members,
-            doubt,
         } = found;
         let settings =
             settings.checked().map_err(|_| Flaw::Damaged("its settings are out of range"))?;
@@ -252,30 +243,20 @@ impl DecisionLayer {
         if !numbers || !all_finite(&params) || second.iter().any(|x| *x < 0.0) {
             return Err(Flaw::Damaged("its weights are not all numbers"));
         }
-        let calibration = calibration(&knots.0, doubt)?;
+        let calibration = calibration.map(Curve::checked).transpose().map_err(Flaw::Damaged)?;
+        let centroids = from_le(&centroids.0).ok_or(Flaw::Damaged("its centroids are cut"))?;
+        let familiar = Familiar::checked(centroids, settings.state_size).map_err(Flaw::Damaged)?;
         let memory = Memory::resumed(settings.optimizer, settings.shape(), steps, (first, second));
         let learned = (trained, timesteps);
-        let first = Self::from_parts(settings, params, memory, None, learned, encoder);
+        let first = Self::from_parts(settings, params, memory, (None, None), learned, encoder);
         let members = members.iter().map(|member| Self::decode(&member.0, SINGLE));
         let members: Vec<_> =
             std::iter::once(Ok(first)).chain(members).collect::<Result<_, _>>()?;
         let mut layer = Self::of_members(members)
             .map_err(|_| Flaw::Damaged("its members do not belong together"))?;
-        layer.calibration = calibration;
+        (layer.calibration, layer.familiar) = (calibration, familiar);
         Ok(layer)
     }
-}
-
-/// The calibration of a file; none where there are no knots.
-fn calibration(bytes: &[u8], doubt: f64) -> Result<Option<Calibration>, Flaw> {
-    let (numbers, rest) = bytes.as_chunks::<8>();
-    let numbers: Vec<f64> = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-    let (knots, left) = numbers.as_chunks::<4>();
-    let knots = knots.iter().map(|&[score, value, low, high]| Knot { score, value, low, high });
-    if !rest.is_empty() || !left.is_empty() {
-        return Err(Flaw::Damaged("its calibration is cut"));
-    }
-    Calibration::checked(knots.collect(), doubt).map_err(Flaw::Damaged)
 }
 
 /// The only header that fits a body.

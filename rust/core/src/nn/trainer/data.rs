@@ -200,7 +200,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// Which episodes validate: the first max(1, round(split n)) in the order of a hash of name and seed, so that an
 /// episode's place does not depend on the others. None where `split` is 0 or there is a single episode; at least one
 /// is left to train on.
-pub(super) fn validating(names: &[String], split: f64, seed: u64) -> Vec<bool> {
+pub fn validating(names: &[String], split: f64, seed: u64) -> Vec<bool> {
     let n = names.len();
     let mut held_out = vec![false; n];
     if split <= 0.0 || n < 2 {

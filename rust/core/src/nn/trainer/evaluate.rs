@@ -10,7 +10,7 @@ use super::trust::{ReliabilityBin, Trust};
 use super::vectors::{Columns, Vectors};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::nn::{DecisionLayer, Experience, cosine};
+use crate::nn::{COVERAGE, DecisionLayer, Experience, cosine};
 use crate::pool::Pool;
 
 /// What is evaluated.
@@ -108,7 +108,7 @@ pub fn evaluate(
         let (mut predicted, apart) =
             layer.predict_many_apart_on(&columns.questions(), Some(&pool))?;
         tally.similarities(samples, &predicted, &columns);
-        tally.confidences(layer, &predicted, &apart);
+        tally.confidences(layer, &columns, &predicted, &apart);
         patterns.cosines(&pool, &mut predicted, &mut cosines);
         tally.choices(samples, &cosines, patterns.len());
     }
@@ -182,9 +182,18 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn confidences(&mut self, layer: &DecisionLayer, predicted: &[f32], apart: &[f64]) {
+    fn confidences(
+        &mut self,
+        layer: &DecisionLayer,
+        columns: &Columns,
+        predicted: &[f32],
+        apart: &[f64],
+    ) {
+        let states = columns.states().chunks_exact(layer.settings().state_size);
         let actions = predicted.chunks_exact(layer.settings().action_size).zip(apart);
-        let confidences = actions.filter_map(|(action, apart)| layer.confidence_of(action, *apart));
+        let confidences = states.zip(actions).filter_map(|(state, (action, apart))| {
+            layer.confidence_of(state, action, *apart, COVERAGE)
+        });
         self.confidences.extend(confidences.map(|confidence| confidence.value));
     }
 

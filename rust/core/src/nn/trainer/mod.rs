@@ -3,7 +3,8 @@
 //! [`TrainingRun`] goes epoch by epoch, so that its caller can show progress, stop, or be interrupted; [`evaluate`]
 //! measures a layer on episodes it did not learn from. What is learned from is in `data`, in which order in `sampling` and
 //! `prioritized`, how fast in `schedule`, where vectors come from in `vectors`, when to stop in `report`, what outlives the process in `checkpoint`. The steps that
-//! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`, several side by side in `ensemble`.
+//! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`, several side by side in
+//! `ensemble`.
 //!
 //! Everything that chance decides is a function of the seed, the epoch and a position, so a run that resumes ends in
 //! the same bits as one that never stopped, on any number of threads.
@@ -28,6 +29,7 @@ mod vectors;
 #[cfg(test)]
 mod tests;
 
+pub use data::validating;
 pub use ensemble::{EnsembleRun, member_folder, members_of};
 pub use evaluate::{Evaluation, Predictions, Scope, TaskScore, evaluate};
 pub use report::{Baseline, DataStats, EpochMetrics, FinalMetrics, Report};

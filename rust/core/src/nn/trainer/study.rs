@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::data::Data;
 use super::vectors::{Columns, Vectors};
 use crate::error::{Error, Result};
+use crate::nn::calibration::familiar;
 use crate::nn::{DecisionLayer, Experience, LayerSettings};
 use crate::pool::Pool;
 
@@ -109,7 +110,8 @@ impl Study {
         Ok(Some(loss))
     }
 
-    /// Calibrates `layer` on the steps that validate, where there are any.
+    /// Lets `layer` keep the centroids of states it learned from, and calibrates it on the steps that validate, where
+    /// there are any.
     pub(super) fn calibrate(
         &self,
         layer: &mut DecisionLayer,
@@ -120,6 +122,11 @@ impl Study {
         if steps.is_empty() {
             return Ok(());
         }
+        poll()?;
+        let learned = evenly(&self.data.train, familiar::SAMPLE);
+        let mut states = vec![0.0; learned.len() * layer.settings().state_size];
+        self.vectors.read(&*self.experience, &learned, Some(&mut states), None)?;
+        layer.remember(&states);
         poll()?;
         let mut columns = Columns::default();
         self.fill(layer.settings(), &steps, &mut columns)?;

@@ -1,0 +1,350 @@
+"""From which similarity on a precedent is worth more than the network: thresholds of tiers 1 and 2, measured.
+
+0.99 and 0.95 mean different things to different encoders. So the steps of good episodes that the network
+never learned from are asked again: each tier answers without their own episode, and what it would do is
+compared with what was done.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent.errors import InsufficientDataError
+from precedent.retrieval import agreement, interpolation
+from precedent.values import Record, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from precedent.retrieval import Hits
+    from precedent.selector import ActionSelector
+
+__all__ = ["Calibration", "ThresholdAgreement", "calibration"]
+
+Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+
+# Steps that are asked again, at the most and at the least; a threshold must be met by as many as the least.
+_MOST, _FEWEST = 2_048, 20
+# Thresholds tried for each tier.
+_TRIED = 48
+# Where actions are their pattern's embedding to this mean cosine, agreeing means taking the same pattern.
+_PATTERNED = 0.99
+
+
+@record
+class ThresholdAgreement(Record):
+    """What a tier would do from one threshold on, if it were asked first.
+
+    Attributes:
+        threshold: The least similarity.
+        count: Steps that it answers.
+        agreement: How often it does there what the good episodes did, in [0, 1].
+        network_agreement: How often the network does on the same steps.
+    """
+
+    threshold: float
+    count: int
+    agreement: float
+    network_agreement: float
+
+
+@record
+class Calibration(Record):
+    """The thresholds of tiers 1 and 2 for the encoder and the data at hand, and what was measured.
+
+    Attributes:
+        exact_threshold: For tier 1; infinity closes it.
+        interpolation_threshold: For tier 2; infinity closes it.
+        desired_return: What was asked for; the steps asked about are of episodes that reached it.
+        measure: What agreeing means: `"pattern"` = the nearest pattern to the action is the one that was
+            taken; `"cosine"` = the cosine to the action taken, where a pattern's actions are not all alike.
+        episodes: Held-out episodes that were asked about.
+        steps: Their steps, at most 2,048.
+        network_agreement: Of the network alone, on all of them.
+        cascade_agreement: Of the cascade with these thresholds; never below the network's.
+        exact_count: Steps that tier 1 answers in that cascade.
+        interpolation_count: Steps that tier 2 answers in it.
+        exact: Tier 1 alone, by falling threshold.
+        interpolation: Tier 2 alone, by falling threshold.
+    """
+
+    exact_threshold: float
+    interpolation_threshold: float
+    desired_return: float
+    measure: str
+    episodes: int
+    steps: int
+    network_agreement: float
+    cascade_agreement: float
+    exact_count: int
+    interpolation_count: int
+    exact: tuple[ThresholdAgreement, ...]
+    interpolation: tuple[ThresholdAgreement, ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Steps of held-out episodes: what was done, what the network would do, what was found.
+
+    Every other episode is of the second half.
+    """
+
+    episodes: int
+    halves: npt.NDArray[np.intp]
+    patterns: list[str]
+    taken: Floats
+    network: Floats
+    found: list[Hits]
+
+
+@dataclass(frozen=True)
+class _Tier:
+    """A tier on the steps: the similarity up to which a threshold lets it answer, and how well it then does.
+
+    Attributes:
+        reach: `[n]`; -inf where it cannot answer.
+        scores: For each number of neighbours, `[n]`; nan where it does not answer from so many.
+        similarities: `[n, k]`, nearest first; -inf where there are fewer.
+    """
+
+    reach: Doubles
+    scores: dict[int, Doubles]
+    similarities: Doubles
+
+    def at(self, threshold: float) -> Doubles:
+        """Return how well it does from a threshold on, nan where it does not answer."""
+        entering = (self.similarities >= threshold).sum(axis=1)
+        told = np.full(len(self.reach), np.nan)
+        for neighbours, scores in self.scores.items():
+            told = np.where(entering == neighbours, scores, told)
+        return told
+
+    def tried(self) -> list[float]:
+        """Return the thresholds to try, falling: similarities that were seen, evenly spaced in rank."""
+        reached = np.sort(self.reach[np.isfinite(self.reach)])[::-1]
+        if len(reached) < _FEWEST:
+            return []
+        ranks = np.unique(np.linspace(_FEWEST - 1, len(reached) - 1, _TRIED).round().astype(int))
+        return sorted({float(similarity) for similarity in reached[ranks]}, reverse=True)
+
+
+def calibration(
+    selector: ActionSelector, chosen: dict[str, Any] | None, desired: float, split: float, seed: int
+) -> Calibration:
+    """Measure and choose; see `ActionSelector.calibrate`."""
+    asked = _ask(selector, chosen, desired, split, seed)
+    score = _Score(selector, asked)
+    network = score.of(asked.network, np.arange(len(asked.taken)))
+    exact, interpolated = _exact(asked, score), _interpolated(selector, asked, score)
+    curves = [
+        tuple(made for threshold in tier.tried() if (made := _alone(tier, threshold, network)) is not None)
+        for tier in (exact, interpolated)
+    ]
+    best, thresholds, counts = _best(exact, interpolated, network, asked.halves)
+    return Calibration(
+        exact_threshold=thresholds[0],
+        interpolation_threshold=thresholds[1],
+        desired_return=desired,
+        measure=score.measure,
+        episodes=asked.episodes,
+        steps=len(network),
+        network_agreement=float(network.mean()),
+        cascade_agreement=best,
+        exact_count=counts[0],
+        interpolation_count=counts[1],
+        exact=curves[0],
+        interpolation=curves[1],
+    )
+
+
+def _best(
+    exact: _Tier, interpolated: _Tier, network: Doubles, halves: npt.NDArray[np.intp]
+) -> tuple[float, tuple[float, float], tuple[int, int]]:
+    """Return the cascade that agrees most; each tier does at least as often as the network where it answers.
+
+    So often it must do in both halves of the episodes: of many thresholds one looks good by chance.
+
+    Of equals the one whose precedents answer more: they say why. With both tiers closed it is the network, so
+    there always is one.
+    """
+    first = [(threshold, exact.at(threshold)) for threshold in (math.inf, *exact.tried())]
+    second = [(threshold, interpolated.at(threshold)) for threshold in (math.inf, *interpolated.tried())]
+    best: tuple[tuple[float, int, int], tuple[float, float], tuple[int, int]] | None = None
+    for t1, by_exact in first:
+        one = ~np.isnan(by_exact)
+        gains = _gains(by_exact - network, one, halves)
+        if gains.min() < 0:
+            continue
+        gain_of_one = float(gains.sum())
+        for t2, by_several in second:
+            two = ~np.isnan(by_several) & ~one
+            gains = _gains(by_several - network, two, halves)
+            if gains.min() < 0 or (t2 < math.inf and not two.any()):
+                continue
+            agreed = float(network.sum()) + gain_of_one + float(gains.sum())
+            counts = int(one.sum()), int(two.sum())
+            key = (round(agreed, 9), sum(counts), counts[0])
+            if best is None or key > best[0]:
+                best = key, (t1, t2), counts
+    if best is None:
+        raise AssertionError("closing both tiers is always possible")
+    return best[0][0] / len(network), best[1], best[2]
+
+
+def _gains(gains: Doubles, answered: npt.NDArray[np.bool_], halves: npt.NDArray[np.intp]) -> Doubles:
+    """Return what is gained over the network in each half."""
+    return np.bincount(halves[answered], gains[answered], minlength=2).astype(np.float64)
+
+
+def _alone(tier: _Tier, threshold: float, network: Doubles) -> ThresholdAgreement | None:
+    told = tier.at(threshold)
+    answered = ~np.isnan(told)
+    if not answered.any():
+        return None
+    return ThresholdAgreement(
+        threshold=threshold,
+        count=int(answered.sum()),
+        agreement=float(told[answered].mean()),
+        network_agreement=float(network[answered].mean()),
+    )
+
+
+def _exact(asked: _Asked, score: _Score) -> _Tier:
+    similarities = np.full((len(asked.found), 1), -math.inf)
+    scores = np.full(len(asked.found), np.nan)
+    there = np.array([i for i, hits in enumerate(asked.found) if hits.similarities], np.intp)
+    if len(there):
+        similarities[there, 0] = [asked.found[i].similarities[0] for i in there]
+        scores[there] = score.of(np.stack([asked.found[i].actions[0] for i in there]), there)
+    return _Tier(similarities[:, 0], {1: scores}, similarities)
+
+
+def _interpolated(selector: ActionSelector, asked: _Asked, score: _Score) -> _Tier:
+    k, fewest = selector.interpolation_k, selector.min_interpolation_samples
+    n = len(asked.found)
+    similarities = np.full((n, k), -math.inf)
+    for i, hits in enumerate(asked.found):
+        similarities[i, : len(hits.similarities)] = hits.similarities
+    scores = {}
+    for neighbours in range(fewest, k + 1):
+        told = np.full(n, np.nan)
+        there, means = [], []
+        for i, hits in enumerate(asked.found):
+            actions = hits.actions[:neighbours]
+            if len(actions) == neighbours and agreement(actions) >= selector.min_agreement:
+                there.append(i)
+                means.append(interpolation(actions, np.asarray(hits.similarities[:neighbours]))[0])
+        if there:
+            told[there] = score.of(np.stack(means), np.array(there))
+        scores[neighbours] = told
+    reach = similarities[:, fewest - 1] if fewest <= k else np.full(n, -math.inf)
+    return _Tier(reach, scores, similarities)
+
+
+class _Score:
+    """How well actions agree with those taken, in [0, 1] each."""
+
+    def __init__(self, selector: ActionSelector, asked: _Asked) -> None:
+        from precedent.patterns import PatternLibrary
+
+        known = [p for p in PatternLibrary(selector.store) if p.embedding is not None]
+        self._names = {pattern.pattern_id: i for i, pattern in enumerate(known)}
+        self._gallery = _unit(np.stack([np.asarray(p.embedding) for p in known]))
+        self._taken = _unit(asked.taken)
+        self._patterns = np.array([self._names[name] for name in asked.patterns], np.intp)
+        own = (self._taken * self._gallery[self._patterns]).sum(axis=1)
+        told_apart = len(set(asked.patterns)) > 1 and float(own.mean()) >= _PATTERNED
+        self.measure = "pattern" if told_apart else "cosine"
+
+    def of(self, actions: Floats, steps: npt.NDArray[np.intp]) -> Doubles:
+        """Return the agreement of actions `[n, a]` with those of these steps."""
+        unit = _unit(actions)
+        if self.measure == "cosine":
+            told: Doubles = np.clip((unit * self._taken[steps]).sum(axis=1), 0.0, 1.0)
+            return told
+        nearest = (unit @ self._gallery.T).argmax(axis=1)
+        return np.asarray(nearest == self._patterns[steps], np.float64)
+
+
+def _unit(rows: npt.NDArray[Any]) -> Doubles:
+    lengths = np.sqrt((rows.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+    unit: Doubles = np.divide(rows, lengths, out=np.zeros(rows.shape), where=lengths > 0)
+    return unit
+
+
+def _ask(
+    selector: ActionSelector, chosen: dict[str, Any] | None, desired: float, split: float, seed: int
+) -> _Asked:
+    from precedent import _core
+
+    condition, _ = selector.condition(desired, chosen)
+    names = list(selector.store.episodes(chosen))
+    held_out = {name for name, out in zip(names, _core.held_out(names, split, seed), strict=True) if out}
+    good = [] if condition is None else list(selector.store.episodes(condition))
+    asked = [name for name in good if name in held_out]
+    parts = []
+    steps = episodes = 0
+    # In an order of its own, so that those left out beyond the most are any.
+    for i in np.random.default_rng(0).permutation(len(asked)):
+        if steps >= _MOST:
+            break
+        others = {**(condition or {}), "episode_id": [name for name in good if name != asked[i]]}
+        own = {**(condition or {}), "episode_id": [asked[i]]}
+        for states, taken, patterns, network in _steps_of(selector, asked[i], own, desired):
+            found = selector.search_many(states, others, None) if len(good) > 1 else _nothing(taken)
+            parts.append((patterns, taken, network, found, np.full(len(taken), episodes % 2)))
+            steps += len(taken)
+        episodes += 1
+    if steps < _FEWEST:
+        raise InsufficientDataError(
+            f"calibrating needs {_FEWEST} steps of held-out episodes that reached the desired return, "
+            f"there are {steps}",
+            _FEWEST,
+            steps,
+        )
+    return _Asked(
+        episodes=episodes,
+        halves=np.concatenate([part[4] for part in parts])[:_MOST],
+        patterns=[name for part in parts for name in part[0]][:_MOST],
+        taken=np.concatenate([part[1] for part in parts])[:_MOST],
+        network=np.concatenate([part[2] for part in parts])[:_MOST],
+        found=[hits for part in parts for hits in part[3]][:_MOST],
+    )
+
+
+def _nothing(taken: Floats) -> list[Hits]:
+    from precedent.retrieval import Hits
+
+    return [Hits(([], [], (None, taken[:0], [])))] * len(taken)
+
+
+def _steps_of(
+    selector: ActionSelector, name: str, own: dict[str, Any], desired: float
+) -> Iterator[tuple[Floats, Floats, list[str], Floats]]:
+    """Walk the matching steps of an episode: states, actions, patterns, and what the network would do."""
+    layer = selector.layer
+    if layer is None:
+        raise AssertionError("the selector checks that there is a network")
+    places: dict[str, int] = {}
+    contexts = None
+    if layer.context != "none" or layer.timesteps:
+        whole = selector.store.get_episode(name)
+        places = {str(step.id): i for i, step in enumerate(whole)}
+        if layer.context != "none":
+            contexts = layer.context_of(whole.states, whole.actions)
+    for batch in selector.store.iter_batches(own):
+        states, actions = np.asarray(batch.states), np.asarray(batch.actions)
+        at = [places[str(id_)] for id_ in batch.ids or ()] if places else []
+        network = layer.predict_many(
+            states,
+            desired,
+            contexts=None if contexts is None else contexts[at],
+            timesteps=at if layer.timesteps else None,
+        )
+        yield states, actions, [str(pattern) for pattern in batch.pattern_ids], network

@@ -1,0 +1,311 @@
+"""Thresholds of the cascade, measured, in worlds where the right ones are known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import precedent
+from training import layer as small_layer
+from training import trainer
+from worlds import ACTION, EPOCH, LEFT, RIGHT, STATE, refused
+
+ACTIONS = np.stack([LEFT, RIGHT])
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fill(store, states, went, good, *, length=5):
+    """Episodes of `length` steps; those that are good have a total reward of `length`, the others of 0."""
+    n = len(states)
+    store.insert_batch(
+        precedent.TrajectoryBatch(
+            states=states,
+            actions=ACTIONS[went],
+            rewards=np.where(good, 1.0, 0.0),
+            pattern_ids=[("left", "right")[i] for i in went],
+            episode_ids=[f"episode-{i // length}" for i in range(n)],
+            task_types="walk",
+            timestamps=EPOCH + np.arange(n),
+            step_indices=np.arange(n) % length,
+        )
+    )
+    store.compute_all_returns()
+
+
+def by_half(n=1500, *, seed=0, right=1.0):
+    """Half of the episodes are good: they go left where the first number is positive; the others do the
+    opposite."""
+    rng = np.random.default_rng(seed)
+    states = unit(rng.normal(size=(n, STATE)))
+    good = np.repeat(rng.random(n // 5) < 0.5, 5)
+    rightly = rng.random(n) < right
+    went = np.where((states[:, 0] > 0) == (good == rightly), 0, 1)
+    return states, went, good
+
+
+def by_heart(n=1500, *, situations=60, seed=0):
+    """Good episodes do in each situation what was drawn for it: no rule to learn, but they come again."""
+    rng = np.random.default_rng(seed)
+    known, answers = unit(rng.normal(size=(situations, STATE))), rng.integers(0, 2, situations)
+    which = rng.integers(0, situations, n)
+    return known[which], answers[which], np.ones(n, bool)
+
+
+def selector_of(store, *, epochs=20, scale="episode", **options):
+    made = small_layer(learning_rate=0.01, return_scale=scale)
+    trainer(store, made, epochs=epochs, early_stopping_patience=epochs).train()
+    return precedent.ActionSelector(store, made, **options)
+
+
+def useless(selector):
+    """Gives the network weights that know nothing: it always goes left."""
+    weights = selector.layer.get_weights()
+    zeros = [np.zeros_like(part) for part in (weights.W1, weights.b1, weights.W2)]
+    selector.layer.set_weights(precedent.NetworkWeights(W1=zeros[0], b1=zeros[1], W2=zeros[2], b2=LEFT))
+
+
+def test_what_comes_again_is_answered_by_heart_when_the_network_knows_nothing(memory):
+    fill(memory, *by_heart())
+    selector = selector_of(memory, epochs=1)
+    useless(selector)
+    found = selector.calibrate(desired_return=0.0)
+    assert found.measure == "pattern"
+    assert found.cascade_agreement == pytest.approx(1.0)
+    assert 0.3 < found.network_agreement < 0.7
+    assert found.exact_count == found.steps
+    assert found.exact_threshold == pytest.approx(1.0, abs=1e-5)
+    assert selector.exact_threshold == found.exact_threshold
+    assert selector.interpolation_threshold == found.interpolation_threshold
+
+
+def test_neighbours_that_mislead_are_not_asked_when_the_network_knows_better(memory):
+    states, went, good = by_half()
+    fill(memory, states, went, good)
+    selector = selector_of(memory)
+    assert selector.calibrate(desired_return=0.75).network_agreement > 0.9
+    # Neighbours in numbers that have nothing to do with the rule, which stands in the sign of the first.
+    rng = np.random.default_rng(3)
+    blind = unit(np.column_stack([np.sign(states[:, 0]) * 0.02, rng.normal(size=(len(states), STATE - 1))]))
+    with precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION) as other:
+        fill(other, blind, went, good)
+        blindfolded = selector_of(other, epochs=1)
+        weights = blindfolded.layer.get_weights()
+        first, second = np.zeros_like(weights.W1), np.zeros_like(weights.W2)
+        first[0, 0], first[0, 1] = 1.0, -1.0  # the sign of the first number, written by hand
+        second[0], second[1] = LEFT, RIGHT
+        blindfolded.layer.set_weights(
+            precedent.NetworkWeights(
+                W1=first, b1=np.zeros_like(weights.b1), W2=second, b2=np.zeros_like(weights.b2)
+            )
+        )
+        found = blindfolded.calibrate(desired_return=0.75)
+        assert (found.exact_threshold, found.interpolation_threshold) == (math.inf, math.inf)
+        assert found.network_agreement == found.cascade_agreement == 1.0
+        assert (found.exact_count, found.interpolation_count) == (0, 0)
+        assert all(point.agreement < 1.0 for point in found.exact[-5:])
+        result = blindfolded.select_action(blind[0], 0.75)
+        assert result.tier is precedent.Tier.GENERATED
+
+
+def test_several_neighbours_outvote_noise_that_one_repeats(memory):
+    states, went, good = by_half(3000, right=0.75)
+    states, went = states[good], went[good]
+    fill(memory, states, went, np.ones(len(states), bool))
+    selector = selector_of(memory, epochs=1, interpolation_k=15)
+    useless(selector)
+    found = selector.calibrate(desired_return=0.0)
+    assert found.interpolation_count > found.exact_count
+    best = max(point.agreement for point in found.interpolation if point.count > found.steps / 2)
+    alone = max(point.agreement for point in found.exact if point.count > found.steps / 2)
+    assert best > alone + 0.03
+    assert found.cascade_agreement >= best - 0.02
+
+
+def test_a_precedent_is_trusted_only_as_near_as_it_was_right(memory):
+    """Situations that come again are right, what is only near was drawn anew; the network is right half the
+    time."""
+    rng = np.random.default_rng(5)
+    again, answers, _ = by_heart(1000, situations=50)
+    fresh = unit(rng.normal(size=(1000, STATE)))
+    order = rng.permutation(2000)
+    states = np.concatenate([again, fresh])[order]
+    went = np.concatenate([answers, np.where(fresh[:, 0] > 0, 0, 1)])[order]
+    fill(memory, states, went, np.ones(2000, bool))
+    selector = selector_of(memory, epochs=1, min_interpolation_samples=5)
+    weights = selector.layer.get_weights()
+    first, second = np.zeros_like(weights.W1), np.zeros_like(weights.W2)
+    first[0, 0], first[0, 1] = 1.0, -1.0
+    second[0], second[1] = LEFT, RIGHT
+    zeros = np.zeros_like(weights.b1), np.zeros_like(weights.b2)
+    selector.layer.set_weights(precedent.NetworkWeights(W1=first, b1=zeros[0], W2=second, b2=zeros[1]))
+    found = selector.calibrate(desired_return=0.0)
+    assert found.exact_threshold > 0.98
+    assert found.steps * 0.4 < found.exact_count < found.steps * 0.6
+    assert found.cascade_agreement > found.network_agreement + 0.15
+    assert selector.select_action(again[0], 0.0).tier is precedent.Tier.EXACT
+    assert selector.select_action(unit(rng.normal(size=(1, STATE)))[0], 0.0).tier is precedent.Tier.GENERATED
+
+
+def test_no_tier_is_kept_that_agrees_less_than_the_network_where_it_answers():
+    for seed, right in enumerate((0.6, 0.8, 1.0)):
+        with precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION) as store:
+            fill(store, *by_half(900, seed=seed, right=right))
+            found = selector_of(store, epochs=4).calibrate(desired_return=0.6, apply=False)
+        assert found.cascade_agreement >= found.network_agreement
+        alone = [point for point in found.exact if point.threshold == found.exact_threshold]
+        if found.exact_count:
+            assert alone[0].count == found.exact_count
+            assert alone[0].agreement >= alone[0].network_agreement
+            # No threshold for tier 1 alone would have given more.
+            gain = (alone[0].agreement - alone[0].network_agreement) * alone[0].count
+            assert (
+                found.cascade_agreement * found.steps >= found.network_agreement * found.steps + gain - 1e-6
+            )
+
+
+def test_an_episode_is_never_its_own_precedent(memory):
+    """Each episode repeats one state five times; nobody else has been near it."""
+    rng = np.random.default_rng(1)
+    states = np.repeat(unit(rng.normal(size=(300, STATE))), 5, axis=0)
+    went = np.repeat(rng.integers(0, 2, 300), 5)
+    fill(memory, states, went, np.ones(1500, bool))
+    selector = selector_of(memory, epochs=1)
+    found = selector.calibrate(desired_return=0.0, apply=False)
+    assert max(point.threshold for point in found.exact) < 0.9999
+    assert all(0.3 < point.agreement < 0.7 for point in found.exact if point.count > 150)
+
+
+def test_only_held_out_episodes_that_were_good_are_asked_about(memory):
+    states, went, good = by_half()
+    fill(memory, states, went, good)
+    selector = selector_of(memory)
+    found = selector.calibrate(desired_return=0.75, apply=False)
+    names = precedent._core.held_out(list(memory.episodes()), 0.2, 0)
+    out = [name for name, flag in zip(memory.episodes(), names, strict=True) if flag]
+    good_out = [name for name in out if memory.get_episode(name).total_reward == 5.0]
+    assert (found.episodes, found.steps) == (len(good_out), 5 * len(good_out))
+    assert found.desired_return == 0.75
+
+
+def test_a_filter_restricts_questions_and_precedents(memory):
+    states, went, good = by_half()
+    fill(memory, states, went, good)
+    selector = selector_of(memory)
+    some = [f"episode-{i}" for i in range(150)]
+    whole, part = (
+        selector.calibrate(wish, desired_return=0.5, apply=False) for wish in (None, {"episode_id": some})
+    )
+    assert 20 <= part.steps < whole.steps
+
+
+@pytest.mark.parametrize("scale", ["raw", "quantile", "episode"])
+def test_every_scale_can_be_calibrated(memory, scale):
+    fill(memory, *by_half())
+    found = selector_of(memory, scale=scale, epochs=3).calibrate(desired_return=0.6, apply=False)
+    assert found.steps >= 20
+    assert 0.0 <= found.network_agreement <= found.cascade_agreement <= 1.0
+
+
+@pytest.mark.parametrize("settings", [{"context": "history"}, {"context": "none"}])
+def test_the_network_is_asked_with_the_context_and_the_position_it_learned_with(memory, settings):
+    fill(memory, *by_half())
+    made = small_layer(return_scale="episode", **settings)
+    trainer(memory, made, epochs=2, timesteps=True).train()
+    selector = precedent.ActionSelector(memory, made)
+    found = selector.calibrate(desired_return=0.75, apply=False)
+    names = precedent._core.held_out(list(memory.episodes()), 0.2, 0)
+    agreed, steps = 0, 0
+    for name, out in zip(memory.episodes(), names, strict=True):
+        episode = memory.get_episode(name)
+        if not out or episode.total_reward < 5.0:
+            continue
+        contexts = made.context_of(episode.states, episode.actions)
+        for i, step in enumerate(episode):
+            context = contexts[i] if settings["context"] == "history" else None
+            action = made.predict(step.state_embedding, 0.75, context=context, timestep=i)
+            agreed += int((action @ LEFT > action @ RIGHT) == (step.action.pattern_id == "left"))
+            steps += 1
+    assert found.network_agreement == pytest.approx(agreed / steps, abs=2 / steps)
+
+
+def test_actions_of_one_pattern_are_compared_by_their_cosine(memory):
+    rng = np.random.default_rng(2)
+    states = unit(rng.normal(size=(1000, STATE)))
+    memory.insert_batch(
+        precedent.TrajectoryBatch(
+            states=states,
+            actions=states[:, :ACTION] + 0.1,
+            rewards=np.ones(1000),
+            pattern_ids="move",
+            episode_ids=[f"episode-{i // 5}" for i in range(1000)],
+            task_types="walk",
+        )
+    )
+    memory.compute_all_returns()
+    found = selector_of(memory, epochs=3).calibrate(desired_return=0.0)
+    assert found.measure == "cosine"
+    assert 0.0 < found.network_agreement < 1.0
+    assert found.cascade_agreement >= found.network_agreement
+
+
+def test_apply_false_leaves_the_selector_alone(memory):
+    fill(memory, *by_half())
+    selector = selector_of(memory, epochs=2)
+    selector.calibrate(desired_return=0.75, apply=False)
+    assert (selector.exact_threshold, selector.interpolation_threshold) == (0.99, 0.95)
+
+
+def test_the_same_data_give_the_same_thresholds(memory):
+    fill(memory, *by_half())
+    selector = selector_of(memory, epochs=2)
+    assert selector.calibrate(apply=False) == selector.calibrate(apply=False)
+
+
+def test_a_calibration_is_a_frozen_record_that_json_takes(memory):
+    fill(memory, *by_half())
+    found = selector_of(memory, epochs=2).calibrate()
+    with pytest.raises(AttributeError):
+        found.steps = 1
+    assert precedent.Calibration.from_dict(found.to_dict()).steps == found.steps
+    assert "exact" in json.dumps(found.to_dict())
+
+
+def test_what_cannot_be_compared_is_refused(memory):
+    fill(memory, *by_half(100))
+    with pytest.raises(precedent.NotTrainedError):
+        precedent.ActionSelector(memory).calibrate()
+    with pytest.raises(precedent.NotTrainedError):
+        precedent.ActionSelector(memory, small_layer()).calibrate()
+    selector = selector_of(memory, epochs=1)
+    with pytest.raises(precedent.InsufficientDataError) as caught:
+        selector.calibrate({"episode_id": "episode-0"})
+    assert caught.value.required == 20
+    with refused("desired_return"):
+        selector.calibrate(desired_return=1.5)
+    with refused("validation_split"):
+        selector.calibrate(validation_split=-0.1)
+    off = precedent.ActionSelector(memory, selector.layer, fallback_to_neural=False)
+    with refused("fallback_to_neural"):
+        off.calibrate()
+    assert (selector.exact_threshold, selector.interpolation_threshold) == (0.99, 0.95)
+
+
+def test_chance_hardly_opens_a_tier_that_is_worse():
+    """Two hundred samples of a tier that agrees in 50 of 100 cases, beside a network that does in 56."""
+    from precedent.thresholds import _best, _Tier
+
+    answered = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        reach, right = np.sort(rng.random(200))[::-1], (rng.random(200) < 0.5).astype(float)
+        tier = _Tier(reach, {1: right}, reach[:, None])
+        closed = _Tier(np.full(200, -math.inf), {}, np.full((200, 1), -math.inf))
+        network = (rng.random(200) < 0.56).astype(float)
+        agreed, _, counts = _best(tier, closed, network, np.arange(200) // 5 % 2)
+        assert agreed >= network.mean()
+        answered.append(counts[0] / 200)
+    assert np.mean(answered) < 0.25
