@@ -1,0 +1,172 @@
+"""Precedent's side: one setting for all worlds."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from precedent import (
+    ActionSelector,
+    DecisionLayer,
+    InsufficientDataError,
+    OfflineTrainer,
+    TrajectoryBatch,
+    TrajectoryStore,
+)
+from precedent.encoders import FourierEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from worlds import Floats, Policy, Recording, World
+
+    Encode = Callable[[Floats], Floats]
+
+DIMENSION = 512
+# Learning and precedents come from the best tenth of the episodes, and among them the better half is asked
+# for: more would leave single episodes as precedents.
+DESIRED = 0.5
+LAYER: dict[str, Any] = {"hidden_size": 256, "return_scale": "episode"}
+BATCH = 64
+UPDATES = 4_000
+NETWORKS = 3
+HELD_OUT = 0.2
+LATER = 100  # episodes on which confidence is judged
+_ASKED = 200  # decisions that are timed
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of a recording.
+
+    Attributes:
+        policies: By name.
+        seconds: Of encoding, storing, training and calibrating.
+        decision: Median time of a single decision of the cascade, in seconds.
+        tiers: Decisions of the cascade by tier.
+        calibration: What `selector.calibrate` measured; None where there was too little to measure on.
+        trust: The expected calibration error of the network's confidence, on episodes recorded later.
+    """
+
+    policies: dict[str, Policy]
+    seconds: float
+    decision: float
+    calibration: dict[str, Any] | None
+    trust: float | None
+
+
+def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learned:
+    """Store a recording, learn from it, find the thresholds."""
+    began = perf_counter()
+    encode = (
+        _plain
+        if world.name == "Text tasks"
+        else FourierEncoder.fit(recording.best().observations, DIMENSION, seed=seed)
+    )
+    store = TrajectoryStore(folder / "decisions.db", dimension=DIMENSION, action_dimension=world.actions)
+    store.insert_batch(_batch(recording, encode, world.actions))
+    store.compute_all_returns()
+    best = {"min_episode_reward": recording.bar}
+    trial = _trained(store, best, seed, HELD_OUT)
+    measured = None
+    selector = ActionSelector(store, trial, exact_threshold=math.inf, interpolation_threshold=math.inf)
+    with suppress(InsufficientDataError):  # too little to measure on: the network alone
+        measured = selector.calibrate(best, desired_return=DESIRED, validation_split=HELD_OUT, seed=seed)
+    thresholds = (selector.exact_threshold, selector.interpolation_threshold)
+    layer = _trained(store, best, seed, 0.0)
+    cascade = ActionSelector(
+        store, layer, exact_threshold=thresholds[0], interpolation_threshold=thresholds[1]
+    )
+    seconds = perf_counter() - began
+
+    exact = ActionSelector(store, exact_threshold=-1.0, return_scale="episode")
+    several = ActionSelector(
+        store,
+        exact_threshold=math.inf,
+        interpolation_threshold=-1.0,
+        min_interpolation_samples=1,
+        return_scale="episode",
+    )
+    asked = encode(recording.observations[:: max(1, len(recording.rewards) // _ASKED)])[:_ASKED]
+    times = []
+    for state in asked:
+        start = perf_counter()
+        cascade.select_action(state, DESIRED, filter=best)
+        times.append(perf_counter() - start)
+    everything = encode(recording.observations)
+    return Learned(
+        policies={
+            "cascade": lambda seen, *_: _chosen(cascade, encode(seen), DESIRED, best),
+            "network alone": lambda seen, *_: layer.predict_many(encode(seen), DESIRED).argmax(1),
+            "exact tier alone": lambda seen, *_: _chosen(exact, encode(seen), 0.0, best),
+            "interpolation alone": lambda seen, *_: _chosen(several, encode(seen), 0.0, best),
+            "1-nearest-neighbour": lambda seen, *_: recording.actions[
+                (encode(seen) @ everything.T).argmax(1)
+            ],
+        },
+        seconds=seconds,
+        decision=float(np.median(times)),
+        calibration=None if measured is None else _short(measured),
+        trust=_trust(trial, world.record(LATER, LATER + seed).best(), encode),
+    )
+
+
+def _trained(store: TrajectoryStore, best: dict[str, float], seed: int, split: float) -> DecisionLayer:
+    steps = sum(len(batch) for batch in store.iter_batches(best))
+    layer = DecisionLayer(store.dimension, store.action_dimension, seed=seed, **LAYER)
+    epochs = math.ceil(UPDATES / math.ceil(steps * (1.0 - split) / BATCH))
+    trainer = OfflineTrainer(
+        store,
+        layer,
+        batch_size=BATCH,
+        epochs=epochs,
+        ensemble=NETWORKS,
+        early_stopping_patience=epochs,
+        min_trajectories=1,
+        validation_split=split,
+        seed=seed,
+        progress=False,
+    )
+    trainer.train(best)
+    return layer
+
+
+def _trust(layer: DecisionLayer, later: Recording, encode: Encode) -> float | None:
+    """Return the calibration error on a recording that nobody has seen; None for an uncalibrated layer."""
+    with TrajectoryStore(":memory:", dimension=layer.state_size, action_dimension=layer.action_size) as store:
+        store.insert_batch(_batch(later, encode, layer.action_size))
+        trainer = OfflineTrainer(store, layer, progress=False)
+        return trainer.evaluate(include_training=True, keep_predictions=False).calibration_error
+
+
+def _batch(recording: Recording, encode: Encode, actions: int) -> TrajectoryBatch:
+    return TrajectoryBatch(
+        states=encode(recording.observations),
+        actions=np.eye(actions, dtype=np.float32)[recording.actions],
+        rewards=recording.rewards,
+        pattern_ids=[f"action-{action}" for action in recording.actions],
+        episode_ids=[f"episode-{episode}" for episode in recording.episodes],
+        task_types="world",
+        terminated=recording.terminated,
+        truncated=recording.truncated,
+    )
+
+
+def _plain(states: Floats) -> Floats:
+    return states
+
+
+def _chosen(selector: ActionSelector, states: Floats, desired: float, best: dict[str, float]) -> np.ndarray:
+    results = selector.select_many(states, desired, filter=best)
+    return np.array([result.action.argmax() for result in results])
+
+
+def _short(measured: Any) -> dict[str, Any]:
+    told = measured.to_dict()
+    return {key: value for key, value in told.items() if key not in {"exact", "interpolation"}}
