@@ -129,6 +129,7 @@ impl EnsembleRun {
 
     /// Trains an epoch of each member that has `done` so many, as long as `poll` says nothing against it.
     fn side_by_side(&mut self, done: usize, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        poll()?; // an epoch may be over before the caller is asked again
         self.runs[0].warm_up(poll)?;
         self.runs.iter_mut().for_each(|run| run.warm = true);
         let pool = &*Pool::shared()?;

@@ -32,10 +32,12 @@ impl Study {
         work: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>,
     ) -> Result<T> {
         self.experience.check_open()?;
-        work(&mut || {
+        let done = work(&mut || {
             self.experience.check_open()?;
             poll()
-        })
+        })?;
+        self.experience.check_open()?;
+        Ok(done)
     }
 
     /// Fills the columns for `samples`, each with its context.
