@@ -4,13 +4,16 @@
 //! `q.x = q'.(s c) + q'.e + f.x`, so by Cauchy and Schwarz the product of the codes misses `q.x` by at most
 //! `|q'| |e| + |f| |x|`. That holds for every row: it is a proof, not an estimate.
 
-use crate::kernel::distance::{Line, Shape};
+use std::sync::atomic::AtomicU32;
+
+use crate::kernel::distance::Line;
 use crate::kernel::score::fetch;
 use crate::metric::Metric;
 
 use super::codec::{CHUNK, Codec, Prepared};
 use super::memory::floats;
 use super::params::Quantization;
+use super::shape_of;
 
 /// What rounding may add, as a part of `|q| |x|`. The stored length is right to 2^-22, all else to some 2^-40.
 const SLACK: f64 = 1e-6;
@@ -24,20 +27,20 @@ const EXACT: f64 = 1e-12;
 /// Keeps a division by the length of a zero vector finite; shorter than any f32 but zero.
 const TINY: f64 = 1e-60;
 
-/// Sets `least` and `most` to the bounds of the cost of the first rows, one for each shape, at most [`CHUNK`]. Rows beyond
-/// are fetched only.
+/// Sets `least` and `most` to the bounds of the cost of the first rows, one for each of `facts`, at most [`CHUNK`]. Rows
+/// beyond are fetched only. Facts are read last: they may still be on their way from memory.
 pub(super) fn judge(
     codec: &Codec,
     query: &Prepared,
     rows: &[&[Line]],
-    shapes: &[Shape],
+    facts: &[&[AtomicU32]],
     least: &mut [f64],
     most: &mut [f64],
 ) {
     assert!(query.exact, "bounds are for queries that came as states");
     let mut products = [0.0; CHUNK];
-    let products = &mut products[..shapes.len()];
-    let (asked, coming) = rows.split_at(shapes.len());
+    let products = &mut products[..facts.len()];
+    let (asked, coming) = rows.split_at(facts.len());
     let slack = match codec.quantization() {
         Quantization::None => {
             coming.iter().copied().for_each(fetch);
@@ -65,8 +68,9 @@ pub(super) fn judge(
     let (step, norm, residual) = (query.fine.step, query.fine.norm, query.fine.residual);
     let per_norm = residual + slack * norm;
     let coded = norm + residual; // |q'| is at most this
-    let rows = products.iter().zip(shapes).zip(least.iter_mut().zip(most));
-    for ((&product, shape), (least, most)) in rows {
+    let rows = products.iter().zip(facts).zip(least.iter_mut().zip(most));
+    for ((&product, facts), (least, most)) in rows {
+        let shape = shape_of(facts);
         let [scale, length, left_out] = [shape.scale, shape.norm, shape.residual].map(f64::from);
         let (product, miss) = (step * scale * product, coded * left_out + per_norm * length);
         let (cost, miss) = match query.metric {

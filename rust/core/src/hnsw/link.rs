@@ -49,8 +49,11 @@ struct Back {
 impl Graph {
     /// Links the next rows, at most `budget`, and says how many. Batches have sizes that depend only on how many rows are
     /// linked, and a batch cut short by `stop` leaves no trace, so a bulk load gives one graph for a seed, whatever the
-    /// threads. `stop` is looked at before every row.
+    /// threads. `stop` is looked at before every row. Without room for links nothing is linked.
     pub fn link(&self, budget: usize, pool: &Pool, stop: &AtomicBool) -> usize {
+        if self.room == 0 {
+            return 0;
+        }
         let linking = self.linking.lock().expect(UNPOISONED);
         let mut done = 0;
         while !stop.load(Ordering::Relaxed) {

@@ -78,6 +78,8 @@ mod fact {
 /// Rows, coded and linked.
 pub struct Graph {
     params: Params,
+    /// Links in layer 0 that a row has room for: 2M, or none at all.
+    room: usize,
     codec: Codec,
     /// Links in layer 0, facts and code of every row.
     rows: Blocks,
@@ -107,10 +109,26 @@ impl fmt::Debug for Graph {
 impl Graph {
     /// A graph without rows, for states of `dimension` numbers. Parameters are checked by [`Params::check`].
     pub fn new(dimension: usize, params: Params) -> Self {
+        Self::with_room(dimension, params, params.m0())
+    }
+
+    /// Codes without room for links: rows are never linked, and scans have less memory to go through.
+    pub fn unlinked(dimension: usize, params: Params) -> Self {
+        Self::with_room(dimension, params, 0)
+    }
+
+    /// The same without rows.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::with_room(self.dimension(), self.params, self.room)
+    }
+
+    fn with_room(dimension: usize, params: Params, room: usize) -> Self {
         let codec = Codec::new(dimension, &params);
         Self {
             params,
-            rows: Blocks::new(params.m0() + FACTS, codec.lines()),
+            room,
+            rows: Blocks::new(room + FACTS, codec.lines()),
             upper: Blocks::new(params.m, 0),
             codec,
             linked: AtomicUsize::new(0),
@@ -160,8 +178,7 @@ impl Graph {
     pub fn push(&self, state: &[f32]) -> NodeId {
         assert_eq!(state.len(), self.dimension(), "a state of the graph's dimension");
         let pushing = self.pushing.lock().expect(UNPOISONED);
-        let level = self.params.level(self.len() as u32);
-        let node = self.place(level, |code| self.codec.code(state, code));
+        let node = self.place(self.next_level(), |code| self.codec.code(state, code));
         drop(pushing);
         node
     }
@@ -170,13 +187,17 @@ impl Graph {
     pub fn push_copy(&self, from: &Self, node: NodeId) -> NodeId {
         let (code, facts) = from.coded(node.0);
         let pushing = self.pushing.lock().expect(UNPOISONED);
-        let level = self.params.level(self.len() as u32);
-        let node = self.place(level, |lines| {
+        let node = self.place(self.next_level(), |lines| {
             lines.copy_from_slice(code);
             facts
         });
         drop(pushing);
         node
+    }
+
+    /// The uppermost layer of the next row.
+    fn next_level(&self) -> u32 {
+        if self.room == 0 { 0 } else { self.params.level(self.len() as u32) }
     }
 
     /// Adds a row with empty lists in all its layers.
@@ -214,24 +235,27 @@ impl Graph {
 
     /// Sets `least` and `most` to certified bounds of the cost of each row: the distance, for Euclid its square. Tight
     /// but for binary codes. Where f32 overflowed they are NaN or infinite, and whoever reads them takes NaN for "could
-    /// be anything". The query must have come as a state, not as a code.
+    /// be anything". The query must have come as a state, not as a code. Nodes beyond those that `least` has room for are
+    /// about to be judged: they are fetched.
     pub fn judge(&self, query: &Prepared, nodes: &[NodeId], least: &mut [f64], most: &mut [f64]) {
-        let parts = least.chunks_mut(CHUNK).zip(most.chunks_mut(CHUNK));
-        for (start, (least, most)) in (0..).step_by(CHUNK).zip(parts) {
-            // rows of the next chunk follow: they are on their way from memory while these are judged
-            let mut rows = [&[][..]; CHUNK + AHEAD];
-            for (row, node) in rows.iter_mut().zip(&nodes[start..]) {
-                *row = self.rows.code(node.0 as usize);
+        // rows beyond the chunk that is judged follow: they are on their way from memory meanwhile
+        let (mut rows, mut facts) = ([&[][..]; CHUNK + AHEAD], [&[][..]; CHUNK + AHEAD]);
+        let (mut coming, mut held) = (nodes.iter(), 0);
+        assert!(
+            nodes.len() >= least.len() && least.len() == most.len(),
+            "bounds for nodes there are"
+        );
+        for (least, most) in least.chunks_mut(CHUNK).zip(most.chunks_mut(CHUNK)) {
+            for (at, node) in (held..CHUNK + AHEAD).zip(coming.by_ref()) {
+                let (words, code) = self.rows.both(node.0 as usize);
+                (facts[at], rows[at]) = (&words[words.len() - FACTS..], code);
+                fetch(facts[at]);
+                held = at + 1;
             }
-            let rows = &rows[..rows.len().min(nodes.len() - start)];
-            for node in nodes[start..].iter().skip(CHUNK).take(CHUNK) {
-                fetch(self.facts_words(node.0));
-            }
-            let mut shapes = [Shape::default(); CHUNK];
-            for (shape, node) in shapes.iter_mut().zip(&nodes[start..]) {
-                *shape = self.facts(node.0).shape;
-            }
-            bounds::judge(&self.codec, query, rows, &shapes[..least.len()], least, most);
+            bounds::judge(&self.codec, query, &rows[..held], &facts[..least.len()], least, most);
+            rows.copy_within(least.len()..held, 0);
+            facts.copy_within(least.len()..held, 0);
+            held -= least.len();
         }
     }
 
@@ -292,10 +316,8 @@ impl Graph {
 
     fn facts(&self, node: u32) -> Facts {
         let facts = self.facts_words(node);
-        let [scale, norm, residual, times, plus] =
-            [fact::SCALE, fact::NORM, fact::RESIDUAL, fact::TIMES, fact::PLUS]
-                .map(|at| float(&facts[at]));
-        Facts { shape: Shape { scale, norm, residual }, times, plus }
+        let [times, plus] = [fact::TIMES, fact::PLUS].map(|at| float(&facts[at]));
+        Facts { shape: shape_of(facts), times, plus }
     }
 
     fn level(&self, node: u32) -> u32 {
@@ -305,7 +327,7 @@ impl Graph {
     /// The links of a node in a layer that it is in.
     fn links(&self, node: u32, layer: u32) -> Links<'_> {
         if layer == 0 {
-            return Links(&self.rows.words(node as usize)[..self.params.m0()]);
+            return Links(&self.rows.words(node as usize)[..self.room]);
         }
         debug_assert!(layer <= self.level(node), "a layer that the node is in");
         let first = self.facts_words(node)[fact::UPPER].load(Ordering::Relaxed);
@@ -365,6 +387,12 @@ fn clear(links: &[AtomicU32]) {
     for link in links {
         link.store(NONE, Ordering::Relaxed);
     }
+}
+
+fn shape_of(facts: &[AtomicU32]) -> Shape {
+    let [scale, norm, residual] =
+        [fact::SCALE, fact::NORM, fact::RESIDUAL].map(|at| float(&facts[at]));
+    Shape { scale, norm, residual }
 }
 
 fn float(word: &AtomicU32) -> f32 {

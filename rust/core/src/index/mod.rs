@@ -128,11 +128,20 @@ struct Saved {
 impl Index {
     /// An index without rows, for states of `dimension` numbers.
     pub fn new(dimension: usize, params: Params) -> Self {
+        Self::of(Graph::new(dimension, params))
+    }
+
+    /// One that is only ever scanned: its rows have no room for links.
+    pub fn scanned(dimension: usize, params: Params) -> Self {
+        Self::of(Graph::unlinked(dimension, params))
+    }
+
+    fn of(graph: Graph) -> Self {
         Self {
-            dimension,
+            dimension: graph.dimension(),
             kernel: Kernel::best(),
             columns: Columns::default(),
-            graph: Arc::new(Graph::new(dimension, params)),
+            graph: Arc::new(graph),
             copied: None,
             quantiles: Mutex::default(),
             saved: Saved::default(),
@@ -159,7 +168,7 @@ impl Index {
         }
         if self.graph.linked() == 0 && self.is_worn() {
             let live = self.columns.live.clone();
-            let kept = Graph::new(self.dimension, *self.graph.params());
+            let kept = self.graph.emptied();
             for at in live.iter() {
                 kept.push_copy(&self.graph, NodeId(at as u32));
             }

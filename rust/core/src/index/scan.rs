@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared};
 use crate::ids::RowKey;
 use crate::kernel::distance::Kernel;
+use crate::kernel::score::AHEAD;
 use crate::metric::Metric;
 
 use super::columns::{Columns, Slot};
@@ -212,24 +213,27 @@ impl Scan<'_> {
         prepared: &Prepared,
         sieve: &mut Sieve<'_>,
     ) -> Result<()> {
-        let mut batch = [NodeId(0); BATCH];
+        // some of the next batch are known already, so that the memory does not rest between two batches
+        let mut batch = [NodeId(0); BATCH + AHEAD];
         let (mut least, mut most) = ([0.0; BATCH], [0.0; BATCH]);
-        let (mut nodes, mut since) = (nodes.fuse(), 0);
+        let (mut nodes, mut held, mut since) = (nodes.fuse(), 0, 0);
         loop {
-            let mut count = 0;
-            for (place, node) in batch.iter_mut().zip(&mut nodes) {
+            for (place, node) in batch[held..].iter_mut().zip(&mut nodes) {
                 *place = node;
-                count += 1;
+                held += 1;
             }
             if since % PATIENCE == 0 {
                 self.go_on()?;
             }
             since += 1;
-            self.graph.judge(prepared, &batch[..count], &mut least[..count], &mut most[..count]);
+            let count = held.min(BATCH);
+            self.graph.judge(prepared, &batch[..held], &mut least[..count], &mut most[..count]);
             for at in 0..count {
                 sieve.offer(Slot(batch[at].0), least[at], most[at]);
             }
-            if count < BATCH {
+            batch.copy_within(count..held, 0);
+            held -= count;
+            if held == 0 {
                 return Ok(());
             }
         }

@@ -50,7 +50,8 @@ impl Mirror {
 
 impl Facts {
     fn index(&self) -> Index {
-        Index::new(self.dimension, self.hnsw.params())
+        let made = if self.hnsw.enabled { Index::new } else { Index::scanned };
+        made(self.dimension, self.hnsw.params())
     }
 }
 

@@ -70,3 +70,31 @@ fn a_graph_comes_back_from_its_sections_as_it_was() {
     let empty = Graph::new(5, params(Metric::Cosine, Quantization::Int8));
     assert!(copied(&empty).is_empty());
 }
+
+#[test]
+fn rows_without_room_for_links_are_judged_alike_and_never_linked() {
+    let rows: Vec<_> = (0..300).map(|row| vector(70, row)).collect();
+    let made = params(Metric::Cosine, Quantization::Int8);
+    let (roomy, bare) = (built(made, &rows, 1), Graph::unlinked(70, made));
+    for row in &rows {
+        bare.push(row);
+    }
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(bare.link(usize::MAX, &pool, &AtomicBool::new(false)), 0);
+    assert_eq!((bare.linked(), bare.len()), (0, 300));
+    // a line of facts and two of code
+    assert_eq!((bare.bytes(), bare.emptied().bytes()), (300 * 3 * 64, 0));
+    assert!(bare.bytes() < roomy.bytes());
+    let nodes: Vec<_> = (0..300).map(NodeId).collect();
+    let bounds = |graph: &Graph| {
+        let (mut query, mut bounds) = (Prepared::default(), [vec![0.0; 270], vec![0.0; 270]]);
+        let [least, most] = &mut bounds;
+        graph.prepare(&vector(70, 1000), &mut query);
+        graph.judge(&query, &nodes, least, most); // the last thirty are fetched only
+        bounds
+    };
+    assert_eq!(bounds(&roomy), bounds(&bare));
+    let copy = roomy.emptied();
+    copy.push_copy(&bare, NodeId(7));
+    assert_eq!(copy.bytes(), roomy.rows.block_bytes() + copy.upper.bytes());
+}

@@ -82,15 +82,16 @@ fn dots_avx512(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
 #[inline]
 fn four_dots(rows: &[&[Line]; 4], ahead: &[&[Line]; 4], query: &Fine, lift: f64) -> [f64; 4] {
     let lines = query.high.len();
-    let low = &query.low[..lines];
+    let (high, low) = (&query.high[..lines], &query.low[..lines]);
     // slices of one known length: no check is left in the loop
     let rows = [&rows[0][..lines], &rows[1][..lines], &rows[2][..lines], &rows[3][..lines]];
     let ahead = [&ahead[0][..lines], &ahead[1][..lines], &ahead[2][..lines], &ahead[3][..lines]];
     let flip = _mm512_set1_epi8(-128);
     let (mut highs, mut lows) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
-    for line in 0..lines {
-        let (high, low) = (load_line(&query.high[line]), load_line(&low[line]));
-        for row in 0..4 {
+    // row by row: rows that follow each other in memory are read as one stream
+    for row in 0..4 {
+        for line in 0..lines {
+            let (high, low) = (load_line(&high[line]), load_line(&low[line]));
             fetch(&ahead[row][line]);
             let lifted = _mm512_xor_si512(load_line(&rows[row][line]), flip);
             highs[row] = _mm512_dpbusd_epi32(highs[row], lifted, high);
