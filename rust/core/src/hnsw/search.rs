@@ -4,26 +4,37 @@ use crate::bits::Bits;
 use crate::kernel::score::fetch;
 
 use super::codec::Coarse;
+use super::filter::widened;
 use super::scratch::{GraphScratch, Near, give};
 use super::{Graph, NodeId, Prepared};
 
 impl Graph {
-    /// What a search costs, in rows of a scan: a search is worth it where more rows match. From counts of what walks
-    /// score (a row scattered in memory costs three in a row), with the share of all rows that match.
+    /// What a search costs, in rows of a scan: a search is worth it where more rows match.
     pub fn search_cost(&self, ef: usize, matches: usize) -> usize {
         let linked = self.linked().max(2);
-        // a walk expands some ef rows, each new to it by half of its links; hops and the look around double that
-        let scored = self.params.m * ef / 2 + self.params.m * linked.ilog2() as usize;
-        let filtered = if matches < linked { 5 } else { 2 };
-        scored * 3 * filtered / 2
+        if matches >= linked {
+            return 3 * self.scored(ef);
+        }
+        self.filtered_cost(widened(ef, matches.max(1) as f64 / linked as f64))
+    }
+
+    /// What a walk through a part of the rows costs that keeps `pool` candidates: twice what it would without a filter,
+    /// for the lists of rows that do not match are read, too.
+    pub(super) fn filtered_cost(&self, pool: usize) -> usize {
+        6 * self.scored(pool)
+    }
+
+    /// Rows that a walk scores: it expands some `pool` rows, each new to it by half of its links, and those of its way.
+    fn scored(&self, pool: usize) -> usize {
+        self.params.m * pool / 2 + self.params.m * self.linked().max(2).ilog2() as usize
     }
 
     /// The best candidates by estimated distance, nearest first, at most `ef`, into `out` (Malkov and Yashunin,
     /// algorithm 5). Only rows of `admit` are candidates, `matches` of them; None admits every linked row. Candidates
     /// farther than `cut` may be left out.
     ///
-    /// False, and no candidates: so little that matches lies near the query that a walk would miss the nearest of it.
-    /// Whoever asked then scans the matches.
+    /// False, and no candidates: so little that matches lies near the query that a scan of the matches, which is left to
+    /// whoever asked, costs less.
     #[expect(clippy::too_many_arguments, reason = "the question, and the memory to answer it in")]
     pub fn search(
         &self,

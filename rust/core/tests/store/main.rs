@@ -6,6 +6,7 @@ mod concurrency;
 mod counters;
 mod damage;
 mod durability;
+mod filters;
 mod graph;
 mod input;
 mod learning;
