@@ -1,6 +1,7 @@
 //! The threads of this library: one pool that stores and trainers share while they are open, and that is gone, joined,
 //! when the last of them lets go.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use crate::error::{Error, Result};
@@ -83,6 +84,36 @@ impl Drop for Pool {
             drop(self.alive.changed.wait_while(count, |count| *count > 0));
         }
     }
+}
+
+/// Does `work` for every number below `count`, on every core, until one fails. Threads of its own and not a pool's:
+/// whoever reads a sidecar holds the store's mirror, and a thread of the pool may be waiting for that.
+pub(crate) fn on_every_core<E: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count);
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let part = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return;
+            }
+            if let Err(why) = work(at) {
+                next.store(count, Ordering::Relaxed);
+                *failure.lock().expect("no holder panics") = Some(why);
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(part);
+        }
+        part();
+    });
+    failure.into_inner().expect("no holder panics").map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

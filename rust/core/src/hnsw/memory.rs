@@ -7,18 +7,23 @@
     reason = "blocks begin where cache lines do, and so do their codes"
 )]
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::kernel::distance::Line;
+use crate::pool::on_every_core;
 
 /// Bytes of the first segment, about; every further one is twice as long as the one before.
 const FIRST: usize = 1 << 20;
 
 /// From this length on a segment asks for huge pages.
 const HUGE: usize = 4 << 20;
+
+/// Blocks that one thread writes at a time, where many are added.
+const STROKE: usize = 1024;
 
 /// Doubling from the first segment on, these hold as many blocks as an id can name.
 const SEGMENTS: usize = 32;
@@ -77,22 +82,58 @@ impl Blocks {
         let adding = self.adding.lock().expect("nothing panics while a block is written");
         let at = self.len();
         assert!(at < i32::MAX as usize, "a graph names its rows with 31 bits");
+        // SAFETY: nobody else adds while the lock is held.
+        let (words, code) = unsafe { self.fresh(at) };
+        fill(words, code);
+        self.len.store(at + 1, Ordering::Release);
+        drop(adding);
+        at
+    }
+
+    /// Adds `count` blocks that `fill`, given which of them it is, writes on every core. They are zero before.
+    pub(super) fn extend(
+        &self,
+        count: usize,
+        fill: impl Fn(usize, &[AtomicU32], &mut [Line]) + Sync,
+    ) {
+        let adding = self.adding.lock().expect("nothing panics while blocks are written");
+        let first = self.len();
+        assert!(count <= i32::MAX as usize - first, "a graph names its rows with 31 bits");
+        let write = |stroke: usize| {
+            for at in (stroke * STROKE..count).take(STROKE) {
+                // SAFETY: nobody else adds while the lock is held, and every stroke has blocks of its own.
+                let (words, code) = unsafe { self.fresh(first + at) };
+                fill(at, words, code);
+            }
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = on_every_core(count.div_ceil(STROKE), write);
+        self.len.store(first + count, Ordering::Release);
+        drop(adding);
+    }
+
+    /// A block that is not counted yet, in memory that is there from now on.
+    ///
+    /// # Safety
+    ///
+    /// The block lies at or beyond `len`, and nobody else asks for it.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the memory behind a block is nobody's before it is counted"
+    )]
+    unsafe fn fresh(&self, at: usize) -> (&[AtomicU32], &mut [Line]) {
         let (segment, place) = self.place(at);
         let memory = self.segments[segment].get_or_init(|| self.segment(segment));
         let block = memory.as_mut_ptr().wrapping_add(place * self.block_bytes());
         let code = block.wrapping_add(4 * self.words).cast::<Line>();
         // SAFETY: the block lies in its segment (`segment` makes them long enough), aligned to its lines. Words are only
-        // ever reached as atomics. The code is reached by nobody else: readers stop at `len`, adders wait for the lock.
-        let (words, code) = unsafe {
+        // ever reached as atomics. The code is reached by nobody else: readers stop at `len`, and the caller is alone.
+        unsafe {
             (
                 std::slice::from_raw_parts(block.cast::<AtomicU32>(), self.words),
                 std::slice::from_raw_parts_mut(code, self.lines),
             )
-        };
-        fill(words, code);
-        self.len.store(at + 1, Ordering::Release);
-        drop(adding);
-        at
+        }
     }
 
     /// The words of a block.
@@ -181,6 +222,29 @@ mod tests {
             assert_eq!(blocks.code(at), [Line::ZERO, Line::ZERO, Line([at as i8; Line::LEN])]);
         }
         assert_eq!(blocks.bytes(), 10_000 * 256);
+    }
+
+    #[test]
+    fn blocks_that_come_together_lie_where_those_that_come_one_by_one_do() {
+        let (one_by_one, together) = (Blocks::new(3, 1), Blocks::new(3, 1));
+        let write = |at: usize, words: &[AtomicU32], code: &mut [Line]| {
+            words[2].store(at as u32, Ordering::Relaxed);
+            code[0] = Line([at as i8; Line::LEN]);
+        };
+        for at in 0..20_000 {
+            one_by_one.push(|words, code| write(at, words, code));
+        }
+        for at in 0..7 {
+            together.push(|words, code| write(at, words, code));
+        }
+        together.extend(19_993, |at, words, code| write(at + 7, words, code));
+        together.extend(0, |_, _, _| unreachable!("no block"));
+        assert_eq!((together.len(), together.bytes()), (one_by_one.len(), one_by_one.bytes()));
+        for at in 0..20_000 {
+            let word = |blocks: &Blocks| blocks.words(at)[2].load(Ordering::Relaxed);
+            assert_eq!(word(&together), word(&one_by_one));
+            assert_eq!(together.code(at), one_by_one.code(at));
+        }
     }
 
     #[test]

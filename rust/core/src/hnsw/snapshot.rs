@@ -9,16 +9,20 @@
 
 use std::io::{self, Write};
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::kernel::distance::Line;
+use crate::pool::on_every_core;
 
 use super::memory::Blocks;
 use super::{FACTS, FIXED, Graph, Links, Params, UNPOISONED, fact};
 
 /// Bytes of the head.
 pub const HEAD: usize = 20;
+
+/// Rows that one thread checks at a time.
+const STROKE: usize = 4096;
 
 /// The graph at one moment; nothing is linked while it is held.
 #[derive(Debug)]
@@ -130,22 +134,27 @@ impl Graph {
     }
 
     fn read_rows(&self, bytes: &[u8]) {
-        let mut next_upper = 0;
-        for block in bytes.chunks_exact(self.rows.block_bytes()) {
-            let (words, code) = block.split_at(4 * self.rows.words_each());
-            self.rows.push(|to, lines| {
-                copy(words, to);
-                for (line, bytes) in lines.iter_mut().zip(code.as_chunks::<{ Line::LEN }>().0) {
-                    *line = Line(bytes.map(u8::cast_signed));
-                }
-                let facts = &to[to.len() - FACTS..];
-                let level = facts[fact::LEVEL].load(Ordering::Relaxed).min(Params::TOP + 1);
-                facts[fact::LEVEL].store(level, Ordering::Relaxed);
-                facts[fact::UPPER].store(next_upper, Ordering::Relaxed);
-                facts[fact::CHILDREN].store(0, Ordering::Relaxed);
-                next_upper += level;
-            });
+        let (size, words) = (self.rows.block_bytes(), 4 * self.rows.words_each());
+        let mut levels = Vec::with_capacity(bytes.len() / size);
+        let mut lists = 0_u32;
+        for block in bytes.chunks_exact(size) {
+            let (at, mut level) = (words - 4 * (FACTS - fact::LEVEL), [0; 4]);
+            level.copy_from_slice(&block[at..at + 4]);
+            let level = u32::from_le_bytes(level).min(Params::TOP + 1);
+            levels.push((level, lists));
+            lists = lists.wrapping_add(level);
         }
+        self.rows.extend(levels.len(), |at, to, lines| {
+            let (words, code) = bytes[at * size..][..size].split_at(words);
+            copy(words, to);
+            for (line, bytes) in lines.iter_mut().zip(code.as_chunks::<{ Line::LEN }>().0) {
+                *line = Line(bytes.map(u8::cast_signed));
+            }
+            let (facts, (level, first)) = (&to[to.len() - FACTS..], levels[at]);
+            facts[fact::LEVEL].store(level, Ordering::Relaxed);
+            facts[fact::UPPER].store(first, Ordering::Relaxed);
+            facts[fact::CHILDREN].store(0, Ordering::Relaxed);
+        });
     }
 
     fn read_upper(&self, bytes: &[u8]) -> Result<()> {
@@ -164,39 +173,50 @@ impl Graph {
 
     /// Checks every list, and counts the children of every row.
     fn check_links(&self, linked: u32) -> Result<()> {
-        let mut children = 0;
-        for node in 0..self.len() as u32 {
-            for layer in 0..=self.level(node) {
-                let links = self.links(node, layer);
-                tidy(links);
-                let sound = |word: u32| {
-                    let next = word & !FIXED;
-                    let there = next < linked && next != node && node < linked;
-                    there && self.level(next) >= layer && (word == next || layer == 0)
-                };
-                if !links.words().all(sound) {
-                    return corrupt("its links");
-                }
+        let children = AtomicUsize::new(0);
+        on_every_core(self.len().div_ceil(STROKE), |stroke| {
+            for node in (stroke * STROKE..self.len()).take(STROKE) {
+                children.fetch_add(self.check_row(node as u32, linked)?, Ordering::Relaxed);
             }
-            let fixed = self.links(node, 0).words().filter(|word| word & FIXED != 0);
-            let mut parents = 0;
-            for next in fixed.clone().map(|word| word & !FIXED) {
-                let once = fixed.clone().filter(|word| word & !FIXED == next).count() == 1;
-                if next < node {
-                    parents += 1;
-                } else if once && self.parent(next) == Some(node) && self.has_room(node) {
-                    self.facts_words(node)[fact::CHILDREN].fetch_add(1, Ordering::Relaxed);
-                    children += 1;
-                } else {
-                    return corrupt("its tree");
-                }
+            Ok(())
+        })?;
+        // as many links down as up, each to a row whose only parent this is: one tree of all
+        let all = linked.saturating_sub(1) as usize;
+        if children.into_inner() == all { Ok(()) } else { corrupt("its tree") }
+    }
+
+    /// Checks the lists of a row; how many children it has.
+    fn check_row(&self, node: u32, linked: u32) -> Result<usize> {
+        for layer in 0..=self.level(node) {
+            let links = self.links(node, layer);
+            tidy(links);
+            let sound = |word: u32| {
+                let next = word & !FIXED;
+                let there = next < linked && next != node && node < linked;
+                // every row is in layer 0: nobody need look at all neighbours of all rows for that
+                there && (layer == 0 || (self.level(next) >= layer && word == next))
+            };
+            if !links.words().all(sound) {
+                return corrupt("its links");
             }
-            if parents != u32::from(node > 0 && node < linked) {
+        }
+        let fixed = self.links(node, 0).words().filter(|word| word & FIXED != 0);
+        let (mut parents, mut children) = (0, 0);
+        for next in fixed.clone().map(|word| word & !FIXED) {
+            let once = fixed.clone().filter(|word| word & !FIXED == next).count() == 1;
+            if next < node {
+                parents += 1;
+            } else if once && self.parent(next) == Some(node) && self.has_room(node) {
+                self.facts_words(node)[fact::CHILDREN].fetch_add(1, Ordering::Relaxed);
+                children += 1;
+            } else {
                 return corrupt("its tree");
             }
         }
-        // as many links down as up, each to a row whose only parent this is: one tree of all
-        if children == linked.saturating_sub(1) { Ok(()) } else { corrupt("its tree") }
+        if parents != u32::from(node > 0 && node < linked) {
+            return corrupt("its tree");
+        }
+        Ok(children)
     }
 
     /// The older row that a fixed link leads to.

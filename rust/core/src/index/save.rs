@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bits::Bits;
 use crate::hnsw::{Graph, Params, Snapshot};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
+use crate::pool::on_every_core;
 
 use super::chains::Chains;
 use super::columns::{Agent, Columns, Episodes, Slot};
@@ -159,7 +159,7 @@ fn read_graph(
     if n > 0 && !blocks.len().is_multiple_of(n) {
         return Err(Unfit::Torn("the length of a section"));
     }
-    in_parallel(blocks.chunks(), |at| {
+    on_every_core(blocks.chunks(), |at| {
         if stop.load(Ordering::Relaxed) { Ok(()) } else { blocks.chunk(at).map(drop) }
     })?;
     if stop.load(Ordering::Relaxed) {
@@ -237,32 +237,4 @@ fn read_columns(sidecar: &Sidecar, n: usize) -> Result<Columns, Unfit> {
 fn bits(sidecar: &Sidecar, kind: Kind, n: usize) -> Result<Bits, Unfit> {
     let words = sidecar.section(kind, 8 * n.div_ceil(64) as u64)?.numbers(u64::from_le_bytes)?;
     Bits::from_words(words, n).ok_or(Unfit::Torn("a set of rows that are not there"))
-}
-
-/// Does `work` for every number below `count`, on every core. Threads of its own and not the pool's: whoever reads a
-/// sidecar holds the store's mirror, and a thread of the pool may be waiting for that.
-fn in_parallel(
-    count: usize,
-    work: impl Fn(usize) -> Result<(), Unfit> + Sync,
-) -> Result<(), Unfit> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count);
-    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= count {
-                        return;
-                    }
-                    if let Err(why) = work(at) {
-                        next.store(count, Ordering::Relaxed);
-                        *failure.lock().expect("no holder panics") = Some(why);
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    failure.into_inner().expect("no holder panics").map_or(Ok(()), Err)
 }
