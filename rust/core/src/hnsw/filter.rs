@@ -32,7 +32,7 @@ const SCARCE: f64 = 0.5;
 const CHANCE: f64 = 1.65;
 
 /// Where a smaller share than this matches at all, paths among matches are longer, and a walk looks at more.
-const SPARSE: f64 = 0.1;
+pub(super) const SPARSE: f64 = 0.1;
 
 /// Matching rows that a step should lead to at least.
 const ENOUGH: usize = 16;
@@ -95,7 +95,7 @@ impl Graph {
         } else {
             (widened(ef, all), if all < SPARSE { many } else { some })
         };
-        if scarce && self.filtered_cost(wider) >= matches {
+        if scarce && self.filtered_cost(wider, true) >= matches {
             return false;
         }
         found.resize(wider);

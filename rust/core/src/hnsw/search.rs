@@ -4,24 +4,34 @@ use crate::bits::Bits;
 use crate::kernel::score::fetch;
 
 use super::codec::Coarse;
-use super::filter::widened;
+use super::filter::{SPARSE, widened};
 use super::scratch::{GraphScratch, Near, give};
 use super::{Graph, NodeId, Prepared};
 
 impl Graph {
-    /// What a search costs, in rows of a scan: a search is worth it where more rows match.
+    /// What a search costs, in rows of a scan: a search is worth it where more rows match. Without a filter a graph that
+    /// is large enough to be built is always worth its walk.
     pub fn search_cost(&self, ef: usize, matches: usize) -> usize {
         let linked = self.linked().max(2);
         if matches >= linked {
             return 3 * self.scored(ef);
         }
-        self.filtered_cost(widened(ef, matches.max(1) as f64 / linked as f64))
+        let share = matches.max(1) as f64 / linked as f64;
+        self.filtered_cost(widened(ef, share), share < SPARSE)
     }
 
-    /// What a walk through a part of the rows costs that keeps `pool` candidates: twice what it would without a filter,
-    /// for the lists of rows that do not match are read, too.
-    pub(super) fn filtered_cost(&self, pool: usize) -> usize {
-        6 * self.scored(pool)
+    /// What a walk through a part of the rows costs that keeps `pool` candidates, in rows of a scan of matches. `far` says
+    /// that it reads many lists of rows that do not match.
+    ///
+    /// Measured with cold caches (AVX-512, 20,000 to 100,000 rows of 16 to 1536 dimensions, ef 50 and 100, int8; the time
+    /// of a walk through half of the rows, of walks through 5, 2 and 1 %, of scans of 5 %, medians of 40 queries): a row
+    /// that is scored takes a walk some 160 ns and 11 ns for every line of its code, half as much again where few match; a
+    /// row that lies anywhere takes a scan 30 ns and 4.7 ns a line.
+    pub(super) fn filtered_cost(&self, pool: usize, far: bool) -> usize {
+        let lines = self.codec.lines() as f64;
+        let (walked, scanned) = (160.0 + 11.0 * lines, 30.0 + 4.7 * lines);
+        let each = walked / scanned * if far { 1.5 } else { 1.0 };
+        (self.scored(pool) as f64 * each) as usize
     }
 
     /// Rows that a walk scores: it expands some `pool` rows, each new to it by half of its links, and those of its way.

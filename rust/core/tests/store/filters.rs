@@ -32,7 +32,7 @@ fn filled() -> Store {
     let hnsw = HnswSettings {
         build_above: Some(0),
         ef_construction: Some(100),
-        ef_search: Some(50),
+        ef_search: Some(44),
         ..HnswSettings::default()
     };
     let (dimension, action_dimension) = (Some(WIDTH), Some(ACTION));
