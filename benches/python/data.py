@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ TASK_TYPES = ("code", "search", "review", "deploy", "data", "mail", "plan", "cha
 TASK_SHARES = (0.30, 0.22, 0.16, 0.11, 0.08, 0.06, 0.04, 0.03)
 CHUNK = 10_000
 DAY = 24 * 3600 * 1000
+FIRST_KEY = 1  # of a new store: keys are counted from there
 START = 1_700_000_000_000  # any fixed moment: the benches do not read the clock
 
 
@@ -32,19 +33,28 @@ def clustered(rows: int, dimension: int, *, seed: int = 0) -> Vectors:
     hnswlib (M=16, efConstruction=200) finds 0.92 of the ten nearest among 40,000 at ef=10, as with sentence
     embeddings. Two calls with one seed and other sizes do not share rows, and share the manifold.
     """
+    return with_clusters(rows, dimension, seed=seed)[0]
+
+
+def with_clusters(
+    rows: int, dimension: int, *, seed: int = 0
+) -> tuple[Vectors, npt.NDArray[np.int64], Vectors]:
+    """Return `clustered`, the number of each vector's cluster, and the centres of the clusters."""
     manifold = np.random.default_rng([0, dimension])
     basis = manifold.standard_normal((LATENT, dimension), dtype=np.float32) / np.float32(np.sqrt(LATENT))
     centres = manifold.standard_normal((CLUSTERS, LATENT), dtype=np.float32)
     rng = np.random.default_rng([1, seed, rows])
-    vectors = np.empty((rows, dimension), np.float32)
+    vectors, clusters = np.empty((rows, dimension), np.float32), np.empty(rows, np.int64)
     for start in range(0, rows, CHUNK):
         part = vectors[start : start + CHUNK]
-        latent = centres[rng.integers(CLUSTERS, size=len(part))]
+        drawn = rng.integers(CLUSTERS, size=len(part))
+        clusters[start : start + CHUNK] = drawn
+        latent = centres[drawn]
         latent = latent + rng.standard_normal(latent.shape, dtype=np.float32)
         part[:] = _unit(latent @ basis)
         part += np.float32(NOISE / np.sqrt(dimension)) * rng.standard_normal(part.shape, dtype=np.float32)
         part[:] = _unit(part)
-    return vectors
+    return vectors, clusters, _unit(centres @ basis)
 
 
 def gaussian(rows: int, dimension: int, *, seed: int = 0) -> Vectors:
@@ -99,15 +109,31 @@ def part(batch: TrajectoryBatch, start: int, stop: int) -> TrajectoryBatch:
     return TrajectoryBatch(**given)
 
 
-def filled(path: Path, states: Vectors, *, action_dimension: int, returns: bool = True) -> list[str]:
-    """Make a store of these states, with returns. Return the ids."""
-    batch = trajectories(states, action_dimension=action_dimension)
+def filled(
+    path: Path,
+    states: Vectors,
+    *,
+    action_dimension: int,
+    returns: bool = True,
+    hnsw: dict[str, Any] | None = None,
+    batch: TrajectoryBatch | None = None,
+) -> list[str]:
+    """Make a store of these states, with returns. Return the ids.
+
+    Where there are enough rows for a graph, they are linked and the index is saved. `hnsw={"enabled": False}`
+    keeps the graph away, also from whoever opens the file later and does not ask for one: nothing is linked
+    behind what is timed. `batch` is used instead of `trajectories` of the states.
+    """
+    batch = batch or trajectories(states, action_dimension=action_dimension)
     ids: list[str] = []
-    with TrajectoryStore(path, dimension=states.shape[1], action_dimension=action_dimension) as store:
+    with TrajectoryStore(
+        path, dimension=states.shape[1], action_dimension=action_dimension, hnsw=hnsw
+    ) as store:
         for start in range(0, len(states), CHUNK):
             ids += store.insert_batch(part(batch, start, start + CHUNK))
         if returns:
             store.compute_all_returns()
+        store.flush()
     return ids
 
 

@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
     """Return the version of every peer that is there, and "missing" for the others."""
     from importlib import metadata
 
-    names = ("numpy", "faiss-cpu", "sqlite-vec", "apsw", "hnswlib", "torch", "cpprb")
+    names = ("numpy", "faiss-cpu", "sqlite-vec", "apsw", "hnswlib", "usearch", "torch", "cpprb")
     found = {}
     for name in names:
         try:

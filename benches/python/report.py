@@ -16,7 +16,7 @@ from peers import versions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rounds import Measured, Spread
+    from rounds import Contender, Measured, Spread
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,9 @@ def add(table: Table, measured: Measured) -> None:
         target, met = work.targets.get(peer.name), measured.met(peer.name)
         ratio = measured.ratios[peer.name]
         quality = "; ".join(
-            f"{who}: {what}" for who, what in (("ours", work.ours.quality), ("peer", peer.quality)) if what
+            f"{who}: {what}"
+            for who, what in (("ours", _beside(measured, work.ours)), ("peer", _beside(measured, peer)))
+            if what
         )
         table.add(
             work.title,
@@ -83,6 +85,15 @@ def header(command: str) -> str:
         "illustrate. Times are CPU time of all threads of the process, the system's work for them included, "
         "unless a row says wall clock. Peers are held to one thread."
     )
+
+
+def _beside(measured: Measured, contender: Contender) -> str:
+    """Return what stands beside a time: its quality, and percentiles where each unit was timed."""
+    told = [contender.quality] if contender.quality else []
+    if contender.name in measured.tails:
+        p50, p99 = measured.tails[contender.name]
+        told.append(f"p50 {1e6 * p50:.0f} us, p99 {1e6 * p99:.0f} us")
+    return ", ".join(told)
 
 
 def _time(spread: Spread, unit: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+Asked = TypeVar("Asked")
 
 # "cpu" counts what every thread of the process spends, and the system for it, so that work handed to another
 # thread is not free; "wall" is for what waits for the disk.
@@ -33,13 +35,16 @@ class Contender:
         units: How much of the work a round is: queries, rows, predictions.
         prepare: Done before each round, not timed.
         quality: What stands beside the time, for example the recall.
+        each: Whether `call` returns the CPU seconds that each unit took, as `each_timed` does: these count,
+            and their percentiles stand beside.
     """
 
     name: str
-    call: Callable[[], object]
+    call: Callable[[], Any]
     units: int = 1
     prepare: Callable[[], object] = _nothing
     quality: str = ""
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Measured:
-    """A work after its rounds. Times are seconds a unit."""
+    """A work after its rounds. Times are seconds a unit; `tails` are p50 and p99 where units were timed."""
 
     work: Work
     times: dict[str, Spread]
     ratios: dict[str, Spread]
+    tails: dict[str, tuple[float, float]]
 
     def met(self, peer: str) -> bool | None:
         """Tell whether the target against a peer was met; None without a target."""
@@ -100,17 +106,31 @@ class Measured:
         return None if target is None else self.ratios[peer].median <= target
 
 
+def each_timed(ask: Callable[[Asked], object], asked: Iterable[Asked]) -> list[float]:
+    """Ask one after the other; return the CPU seconds of each."""
+    clock, times = CLOCKS["cpu"], []
+    for one in asked:
+        began = clock()
+        ask(one)
+        times.append(clock() - began)
+    return times
+
+
 def measure(work: Work) -> Measured:
     """Let the contenders take turns."""
     clock = CLOCKS[work.clock]
     times: dict[str, list[float]] = {contender.name: [] for contender in work.contenders}
+    single: dict[str, list[float]] = {contender.name: [] for contender in work.contenders if contender.each}
     for turn in range(work.rounds + 1):
         # Every other round goes backwards, so that nobody always runs after the same one.
         for contender in work.contenders[:: 1 if turn % 2 else -1]:
             contender.prepare()
             began = clock()
-            contender.call()
+            returned = contender.call()
             spent = clock() - began
+            if contender.each:
+                spent = sum(returned)
+                single[contender.name] += returned if turn else []
             if turn:
                 times[contender.name].append(spent / contender.units)
     ours = times[work.ours.name]
@@ -118,4 +138,10 @@ def measure(work: Work) -> Measured:
         peer.name: Spread.of([mine / theirs for mine, theirs in zip(ours, times[peer.name], strict=True)])
         for peer in work.peers
     }
-    return Measured(work, {name: Spread.of(values) for name, values in times.items()}, ratios)
+    tails = {name: _tails(values) for name, values in single.items()}
+    return Measured(work, {name: Spread.of(values) for name, values in times.items()}, ratios, tails)
+
+
+def _tails(values: list[float]) -> tuple[float, float]:
+    cuts = statistics.quantiles(values, n=100)
+    return cuts[49], cuts[98]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rounds import Work
 
 
+MOST = 12  # contenders of a work
+
+
 @pytest.fixture(scope="module", params=list(WORKS))
 def work(request, tmp_path_factory) -> Iterator[Work]:
     """One work with its data; pytest builds it once and lets it go before the next."""
@@ -23,7 +26,7 @@ def work(request, tmp_path_factory) -> Iterator[Work]:
         yield made
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(MOST))
 def test_contender(work: Work, place: int, benchmark) -> None:
     if place >= len(work.contenders):
         missing = ", ".join(work.missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from works import cache, insert, maintain, predict, replay, search, train
+from works import cache, graph, insert, maintain, predict, replay, search, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Called with a scratch folder.
 WORKS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = {
     **search.WORKS,
+    **graph.WORKS,
     **insert.WORKS,
     **predict.WORKS,
     **train.WORKS,
@@ -23,3 +24,5 @@ WORKS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = {
     **maintain.WORKS,
     **cache.WORKS,
 }
+# These take an hour and 15 GB.
+MILLIONS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = graph.MILLIONS

@@ -54,13 +54,16 @@ def insert_batch(folder: Path, *, dimension: int, distinct: bool = False) -> Ite
         )
 
     batches = [part(batch, start, start + BATCH) for start in starts]
+    # The clock counts every thread. What it says is about writing, so no graph is linked behind it; how long
+    # a caller waits while one is linked is measured by `linking`.
+    plain = partial(TrajectoryStore, dimension=dimension, hnsw={"enabled": False})
     yield Work(
-        f"`insert_batch`, {dimension}-d, {'every action another' if distinct else '64 actions'}",
+        f"`insert_batch`, {dimension}-d, {'every action another' if distinct else '64 actions'}, no graph",
         Contender(
             "precedent",
             lambda: [target["file"].insert_batch(one) for one in batches],
             units=ROWS,
-            prepare=lambda: fresh(lambda path: TrajectoryStore(path, dimension=dimension)),
+            prepare=lambda: fresh(plain),
             quality="both WAL, synchronous=NORMAL",
         ),
         [table(FLAT, lean=False)] if distinct else [table(FLAT, lean=False), table(LEAN, lean=True)],
@@ -71,8 +74,39 @@ def insert_batch(folder: Path, *, dimension: int, distinct: bool = False) -> Ite
     target["file"].close()
 
 
+@contextmanager
+def linking(folder: Path, *, dimension: int) -> Iterator[Work]:
+    """Insert the same while a graph is linked behind the commits, and without one: callers have to wait."""
+    place = folder / f"linking-{dimension}"
+    place.mkdir()
+    batch = trajectories(clustered(ROWS, dimension), action_dimension=dimension)
+    batches = [part(batch, start, start + BATCH) for start in range(0, ROWS, BATCH)]
+    numbers, opened = count(), []
+
+    def fresh(*, enabled: bool) -> None:
+        while opened:
+            opened.pop().close()
+        path = place / f"{next(numbers)}.db"
+        opened.append(TrajectoryStore(path, dimension=dimension, hnsw={"enabled": enabled, "build_above": 0}))
+
+    def insert() -> None:
+        for one in batches:
+            opened[0].insert_batch(one)
+
+    yield Work(
+        f"`insert_batch`, {dimension}-d, a graph linked behind it from the first row on (wall clock: the "
+        "linking threads take processors from it)",
+        Contender("precedent", insert, units=ROWS, prepare=partial(fresh, enabled=True)),
+        [Contender("precedent, no graph", insert, units=ROWS, prepare=partial(fresh, enabled=False))],
+        clock="wall",
+        unit="row",
+    )
+    opened[0].close()
+
+
 WORKS = {
     "insert, 768-d": partial(insert_batch, dimension=768),
     "insert, 768-d, distinct actions": partial(insert_batch, dimension=768, distinct=True),
     "insert, 128-d": partial(insert_batch, dimension=128),
+    "insert, 768-d, linking": partial(linking, dimension=768),
 }
