@@ -13,20 +13,23 @@ if TYPE_CHECKING:
 
     from report import Table
 
-# Called with a scratch folder.
-FIGURES: dict[str, Callable[[Path], Table]] = {
-    "graph build, 10K x 768": partial(build.build, rows=10_000, dimension=768),
-    "graph build, 100K x 768": partial(build.build, rows=100_000, dimension=768),
-    "graph build, 100K x 384": partial(build.build, rows=100_000, dimension=384),
-    "filters": filters.filters,
-    "decision": decide.decisions,
-    "decision, 100K": partial(decide.at_scale, rows=100_000),
-    "memory": memory.open_store,
-    "growth": growth.growth,
-    "rare samples": rare.rare,
-}
-# These take an hour and 15 GB.
-MILLIONS: dict[str, Callable[[Path], Table]] = {
-    "graph build, 1M x 768": partial(build.build, rows=1_000_000, dimension=768),
-    "decision, 1M": partial(decide.at_scale, rows=1_000_000),
+# By section of the document. A figure is called with a scratch folder.
+FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
+    "search": {
+        "graph build, 10K x 768": partial(build.build, rows=10_000, dimension=768),
+        "graph build, 100K x 768": partial(build.build, rows=100_000, dimension=768),
+        "graph build, 100K x 384": partial(build.build, rows=100_000, dimension=384),
+        "filters": filters.filters,
+    },
+    "store": {
+        "decision": decide.decisions,
+        "decision, 100K": partial(decide.at_scale, rows=100_000),
+        "memory": memory.open_store,
+        "growth": growth.growth,
+    },
+    "learning": {"rare samples": rare.rare},
+    "million": {
+        "graph build, 1M x 768": partial(build.build, rows=1_000_000, dimension=768),
+        "decision, 1M": partial(decide.at_scale, rows=1_000_000),
+    },
 }

@@ -13,16 +13,10 @@ if TYPE_CHECKING:
 
     from rounds import Work
 
-# Called with a scratch folder.
-WORKS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = {
-    **search.WORKS,
-    **graph.WORKS,
-    **insert.WORKS,
-    **predict.WORKS,
-    **train.WORKS,
-    **replay.WORKS,
-    **maintain.WORKS,
-    **cache.WORKS,
+# By section of the document. A work is called with a scratch folder.
+WORKS: dict[str, dict[str, Callable[[Path], AbstractContextManager[Work]]]] = {
+    "search": {**graph.WORKS, **search.WORKS, **cache.WORKS},
+    "store": {**insert.WORKS, **maintain.WORKS},
+    "learning": {**predict.WORKS, **train.WORKS, **replay.WORKS},
+    "million": {**graph.MILLIONS},
 }
-# These take an hour and 15 GB.
-MILLIONS: dict[str, Callable[[Path], AbstractContextManager[Work]]] = graph.MILLIONS
