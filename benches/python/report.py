@@ -114,7 +114,9 @@ def _commit() -> str:
             ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip()
 
-    dirty = " (with changes)" if git("status", "--porcelain", "--untracked-files=no") else ""
+    # The document does not count: its sections are written one after the other.
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks.md")
+    dirty = " (with changes)" if changed else ""
     return (git("rev-parse", "--short", "HEAD") or "unknown") + dirty
 
 
