@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,7 +84,7 @@ def _asked(store: TrajectoryStore, states: Vectors) -> Table:
     fresh = clustered(CALLS, DIMENSION, seed=3)
     target = TARGET if len(states) <= ROWS else LARGE_TARGET
     table = Table(
-        f'A decision (`select_action`, {len(states):,} x {DIMENSION}, `return_scale="episode"`)',
+        f'A decision (`select_action`, {len(states):,} x {DIMENSION}, `return_scale="episode"`; CPU time)',
         ["asked", "tiers that answered", "p50, ms", "p99, ms", "p50 to reach, ms", "reached"],
     )
     for title, asked, desired in (
@@ -110,9 +110,9 @@ def _ask(
     for state in asked:
         if before is not None:
             before(state)
-        began = perf_counter()
+        began = process_time()
         selector.select_action(state, desired)
-        times.append(1e3 * (perf_counter() - began))
+        times.append(1e3 * (process_time() - began))
     counts = selector.stats().tiers
     tiers = ", ".join(
         f"{tier.name.lower()} {count / len(asked):.0%}" for tier, count in counts.items() if count
