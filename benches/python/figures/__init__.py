@@ -21,7 +21,7 @@ FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
         "graph build, 100K x 384": partial(build.build, rows=100_000, dimension=384),
         "filters": filters.filters,
     },
-    "decisions": {
+    "deciding": {
         "decision": decide.decisions,
         "decision, 100K": partial(decide.at_scale, rows=100_000),
     },
