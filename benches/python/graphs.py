@@ -168,8 +168,8 @@ GRAPHS: dict[str, tuple[Callable[[], Graph], str]] = {
     "usearch bf16": (partial(Usearch, "bf16"), "usearch.index"),
     "usearch i8": (partial(Usearch, "i8"), "usearch.index"),
 }
-# What fits into memory beside each other at a million rows, and can be waited for.
-FEW = (OURS, "hnswlib", "faiss HNSW-SQ8")
+# Who is compared at a million rows: others take too long to build.
+FEW = (OURS, "hnswlib")
 
 
 def names(rows: int) -> Sequence[str]:
