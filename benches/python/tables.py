@@ -36,7 +36,9 @@ SECTIONS = tuple(works.WORKS)
 def main() -> None:
     """Measure, print, write."""
     options = _options()
-    command = shlex.join(["python", "benches/python/tables.py", *sys.argv[1:]])
+    folders = {str(folder): "FOLDER" for folder in (options.keep, options.folder) if folder}
+    told = [folders.get(word, word) for word in sys.argv[1:]]
+    command = shlex.join(["python", "benches/python/tables.py", *told])
     sections = options.sections or [name for name in SECTIONS if name != MILLION or options.million]
 
     def wanted(name: str) -> bool:
