@@ -35,6 +35,7 @@ BAD_STATES = {
     "infinity": (spoiled(-INF), precedent.ValidationError),
     "beyond float32": (spoiled(1e39), precedent.ValidationError),
     "zeros": (ZEROS, precedent.ValidationError),
+    "masked": (np.ma.array(np.ones(STATE), mask=[True] + (STATE - 1) * [False]), precedent.ValidationError),
 }
 A_MATRIX = {"a matrix": (np.ones((2, STATE)), precedent.ValidationError)}
 ONE = BAD_STATES | A_MATRIX

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 import precedent
-from precedent import GlobalConfig
+from precedent import Curriculum, GlobalConfig
 from precedent.config import RLConfig, TrajectoryStoreConfig
 
 CHANGED = {
@@ -290,3 +290,20 @@ def test_settings_survive_pickling_and_copying_with_all_that_is_in_them(tree):
 def test_settings_show_their_fields_and_nothing_else():
     assert repr(precedent.CacheConfig()) == "CacheConfig(enabled=True, max_size=1000, ttl=3600000)"
     assert "readers" not in repr(GlobalConfig())
+
+
+def test_the_curriculum_nests_like_every_other_group(tmp_path, monkeypatch):
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        '[rl.trajectory_store]\npath = ":memory:"\ndimension = 4\n'
+        "[rl.trainer.curriculum]\neasy_epochs = 2\nmax_duration = 777\n"
+    )
+    with precedent.open(file, rl={"trainer": {"curriculum": {"easy_epochs": 3}}}) as workspace:
+        assert workspace.config.rl.trainer.curriculum == Curriculum(easy_epochs=3, max_duration=777)
+    monkeypatch.setenv("PRECEDENT_RL__TRAINER__CURRICULUM__EASY_EPOCHS", "4")
+    with precedent.open(file) as workspace:
+        assert workspace.config.rl.trainer.curriculum == Curriculum(easy_epochs=4, max_duration=777)
+    monkeypatch.setenv("PRECEDENT_RL__TRAINER__CURRICULUM", "null")
+    monkeypatch.delenv("PRECEDENT_RL__TRAINER__CURRICULUM__EASY_EPOCHS")
+    with precedent.open(file) as workspace:
+        assert workspace.config.rl.trainer.curriculum is None

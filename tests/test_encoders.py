@@ -339,3 +339,46 @@ def test_what_the_encoder_breaks_later_is_not_stored():
 def test_a_bandwidth_below_what_numbers_can_tell_is_refused():
     with refused("bandwidth"):
         FourierEncoder([0.0, 0.0], [1.0, 1.0], 8, 1e-320)
+
+
+class Lying:
+    """An encoder of a user's own that does not do what it says."""
+
+    dimension = 4
+    fingerprint = "lying"
+
+    def __init__(self, told):
+        self.told = told
+
+    def encode(self, texts, *, role="document"):
+        assert role in {"document", "query"}
+        return self.told(len(texts))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda n: np.ones((n + 1, 4), np.float32),
+        lambda n: np.ones((n, 3), np.float32),
+        lambda _: None,
+        lambda n: [["x"] * 4] * n,
+    ],
+    ids=["one row too many", "another width", "nothing", "text"],
+)
+def test_an_encoder_that_answers_otherwise_than_asked_is_refused_wherever_it_is_used(told):
+    with TrajectoryStore(":memory:", action_dimension=2, encoder=Lying(told)) as store:
+        made = Trajectory(
+            state_embedding="a text",
+            action=Action(pattern_id="p", embedding=[1.0, 0.0]),
+            reward=1.0,
+            metadata=TrajectoryMetadata(task_type="t", episode_id="e"),
+        )
+        for use in (
+            lambda: store.insert(made),
+            lambda: store.insert_batch([made, made]),
+            lambda: store.search("a text"),
+            lambda: store.search_many(["a text"]),
+        ):
+            with pytest.raises(ValidationError, match="encoder"):
+                use()
+        assert len(store) == 0

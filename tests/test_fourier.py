@@ -35,6 +35,20 @@ def reference(data, asked, dimension, seed=0):
     return np.hstack([features * math.sqrt(0.5 / pairs), sphere * math.sqrt(0.5), rest])
 
 
+@pytest.mark.parametrize(
+    "odd", [["0.5", "1"], [True, False], np.array(["2024-01-01"] * 2, "M8[D]"), [1j, 2.0]], ids=repr
+)
+def test_what_are_no_numbers_are_neither_bounds_nor_observations(odd):
+    encode = FourierEncoder([0.0, 0.0], [1.0, 1.0], 8, 0.5)
+    for refused_by in (
+        lambda: encode(odd),
+        lambda: FourierEncoder.fit([odd, odd], 8),
+        lambda: FourierEncoder(odd, [5.0, 5.0], 8, 0.5),
+    ):
+        with pytest.raises(ValidationError, match="expected numbers"):
+            refused_by()
+
+
 @pytest.mark.parametrize("dimension", [6, 7, 64, 101])
 def test_fitted_features_are_what_numpy_makes_of_the_documentation(dimension):
     data = seen()

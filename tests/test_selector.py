@@ -308,6 +308,7 @@ def test_a_bad_option_is_refused_by_name(memory, field, options):
         ("desired_return", {"desired_return": "best"}),
         ("filter", {"filter": "all"}),
         ("context", {"context": [1.0]}),
+        ("context", {"context": [NAN] + 7 * [0.0]}),
         ("timestep", {"timestep": 0.5}),
         ("timestep", {"timestep": -1}),
     ],
@@ -321,6 +322,35 @@ def test_a_bad_question_is_refused_by_name_whichever_tier_would_answer(memory, f
         selector.select_action(asked.pop("state"), **asked)
 
 
+@pytest.mark.parametrize(
+    ("field", "options"),
+    [
+        ("desired_return", {"desired_return": [0.5]}),
+        ("desired_return", {"desired_return": [[0.5], [0.5, 0.5]]}),
+        ("desired_return", {"desired_return": [0.5, "x"]}),
+        ("contexts", {"contexts": np.zeros((3, 8))}),
+        ("contexts", {"contexts": np.full((2, 8), NAN)}),
+        ("timesteps", {"timesteps": 3}),
+        ("timesteps", {"timesteps": [1]}),
+        ("timesteps", {"timesteps": [-1, 0]}),
+        ("timesteps", {"timesteps": [0.5, 1]}),
+        ("timesteps", {"timesteps": "ab"}),
+        ("timesteps", {"timesteps": [[1, 2]]}),
+    ],
+    ids=repr,
+)
+def test_a_bad_question_among_many_is_refused_by_name_whichever_tier_would_answer(memory, field, options):
+    precedent_at(memory, 1.0)
+    with refused(field):
+        precedent.ActionSelector(memory, network()).select_many([HERE, HERE], **options)
+
+
+@pytest.mark.parametrize("layer", [3, "layer"])
+def test_what_is_no_layer_is_refused(memory, layer):
+    with refused("layer"):
+        precedent.ActionSelector(memory, layer)
+
+
 @pytest.mark.parametrize("sizes", [(9, ACTION), (8, ACTION + 1)])
 def test_a_layer_of_other_sizes_is_refused(memory, sizes):
     with pytest.raises(precedent.DimensionError):
@@ -331,8 +361,13 @@ def test_a_closed_store_ends_the_selector(memory):
     precedent_at(memory, 1.0)
     selector = precedent.ActionSelector(memory, network(), patterns=precedent.PatternLibrary(memory))
     memory.close()
-    with pytest.raises(precedent.errors.ClosedError):
-        selector.select_action(HERE)
+    for ask in (
+        lambda: selector.select_action(HERE),
+        lambda: selector.select_many([]),
+        lambda: selector.start_episode(0.5),
+    ):
+        with pytest.raises(precedent.errors.ClosedError):
+            ask()
 
 
 def test_a_row_is_a_precedent_the_instant_it_was_inserted(memory, selector):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import precedent
+from precedent.errors import CorruptionError
 from worlds import EPOCH, batch, one_hot, refused, states, step, steps, succeeded
 
 
@@ -94,6 +95,24 @@ def test_verification_finds_damage_that_was_done_behind_the_store_s_back(opened,
     assert not report.ok
     assert report.problems
     assert all(" " in problem for problem in report.problems)
+
+
+def test_a_json_column_that_is_no_json_is_corruption(opened, path):
+    store = opened()
+    (id_,) = store.insert_batch([step(extra={"a": 1})])
+    store.close()
+    with sqlite3.connect(path) as file:
+        assert file.execute("UPDATE trajectory SET extra = '{'").rowcount == 1
+    file.close()
+    store = opened()
+    for read in (
+        lambda: store.get(id_),
+        lambda: store.search(one_hot(0)),
+        lambda: list(store.iter_batches()),
+        lambda: store.get_episode("e0"),
+    ):
+        with pytest.raises(CorruptionError, match="no JSON"):
+            read()
 
 
 @pytest.mark.parametrize("end", [0.5, 0.9])

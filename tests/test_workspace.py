@@ -5,7 +5,7 @@ import pytest
 
 import precedent
 from network import random_weights, same_bits
-from precedent import GlobalConfig, Tier
+from precedent import GlobalConfig, Tier, Workspace
 from precedent.config import OfflineTrainerConfig
 from worlds import ACTION, STATE, learnable, one_hot, refused, step
 
@@ -288,3 +288,31 @@ def test_a_read_only_workspace_decides_and_does_not_save(path):
         assert reader.selector.select_action(one_hot(0)).tier is Tier.EXACT
         with pytest.raises(precedent.errors.ReadOnlyError):
             reader.save()
+
+
+def test_a_workspace_may_be_opened_on_a_path_and_on_a_workspace(path):
+    with Workspace(path, rl=SIZES) as workspace:
+        other = precedent.open(workspace)
+        assert (other.path, other.config) == (workspace.path, workspace.config)
+        other.trajectories.insert(step())
+        assert len(workspace.trajectories) == 1
+        other.close()
+        assert len(workspace.trajectories) == 1
+        with pytest.raises(precedent.ValidationError, match="no settings beside a Workspace"):
+            Workspace(workspace, rl={"enabled": False})
+    assert other.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_size", 64), ("optimizer", "sgd"), ("return_scale", "episode")]
+)
+def test_a_named_setting_that_the_kept_network_was_not_made_with_is_refused(path, name, value):
+    with precedent.open(path, rl=SIZES | {"decision_layer": {"seed": 7}}) as workspace:
+        workspace.save()
+    with (
+        precedent.open(path, rl={"decision_layer": {name: value}}) as workspace,
+        refused(f"rl.decision_layer.{name}"),
+    ):
+        _ = workspace.layer
+    with precedent.open(path, rl={"decision_layer": {"seed": 7}}) as workspace:
+        assert workspace.layer.settings.seed == 7

@@ -37,7 +37,7 @@ class JsonlLogger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = _path("path", path)
+        self._path = checks.path("path", path)
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)  # noqa: PTH103, PTH120
 
     def __call__(self, epoch: EpochMetrics) -> None:
@@ -74,7 +74,7 @@ class TensorBoardLogger:
                 "TensorBoardLogger needs tensorboardX: `pip install precedent-rl[tensorboard]` installs it"
             )
             raise ModuleNotFoundError(message, name=err.name) from err
-        self._writer: Any = SummaryWriter(_path("folder", folder))
+        self._writer: Any = SummaryWriter(checks.path("folder", folder))
 
     def __call__(self, epoch: EpochMetrics) -> None:
         """Write an epoch."""
@@ -98,9 +98,3 @@ class TensorBoardLogger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _path(field: str, given: Any) -> str:
-    if not isinstance(given, (str, os.PathLike)):
-        raise checks.refuse(field, "a path", given)
-    return str(os.fspath(given))

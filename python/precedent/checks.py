@@ -19,6 +19,8 @@ from precedent.errors import DimensionError, ValidationError
 
 __all__ = [
     "choice",
+    "column",
+    "finite",
     "flag",
     "integer",
     "json_text",
@@ -255,11 +257,46 @@ def matrix(field: str, value: Any, width: int | None = None, rows: int | None = 
     return array
 
 
+def column(field: str, value: Any, rows: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Return `rows` numbers of one kind.
+
+    Raises:
+        ValidationError: They are of another kind, or another number of them.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise refuse(field, f"{rows} numbers", value) from None
+    if array.shape != (rows,):
+        raise ValidationError(f"{field}: expected {rows} numbers, got an array of shape {array.shape}")
+    if rows and array.dtype.kind not in ("iu" if kind is np.int64 else "fiu"):
+        raise refuse(field, "whole numbers" if kind is np.int64 else "numbers", array)
+    if kind is np.int64 and array.dtype == np.uint64 and rows:
+        integer(field, array.max())  # which int64 may not hold
+    return np.ascontiguousarray(array, dtype=kind)
+
+
+def finite(field: str, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return an array without NaN and infinity.
+
+    Raises:
+        ValidationError: It has one of them; the first is named.
+    """
+    sound = np.isfinite(array)
+    if not sound.all():
+        at = np.argwhere(~sound)[0]
+        place = ", ".join(map(str, at))
+        raise refuse(f"{field}[{place}]", "a finite number", array[tuple(at)])
+    return array
+
+
 def _numbers(field: str, value: Any, dimensions: int, expected: str) -> npt.NDArray[np.float32]:
     if type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == dimensions:
         return value if value.flags.c_contiguous else np.ascontiguousarray(value)
     if isinstance(value, (str, bytes, Mapping)):
         raise refuse(field, expected, value)
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
+        raise ValidationError(f"{field}: expected numbers without a mask (fill it), got a masked array")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):

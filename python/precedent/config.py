@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from precedent import checks
 from precedent.errors import AccessError, ValidationError
+from precedent.filters import SearchFilter
 from precedent.settings import (
+    OptionalSection,
     Readers,
     Section,
     file_path,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "METRICS",
     "ActionSelectorConfig",
     "CacheConfig",
     "Curriculum",
@@ -50,10 +53,12 @@ __all__ = [
     "OfflineTrainerConfig",
     "RLConfig",
     "ReasoningBankConfig",
+    "SearchFilter",
     "TrajectoryStoreConfig",
 ]
 
-_METRICS = ("cosine", "euclidean", "dot")
+# How two states can be compared.
+METRICS = ("cosine", "euclidean", "dot")
 _SCALES = ("raw", "quantile", "episode")
 _DIMENSION = whole(1, 16_384)
 _SIZE = whole(1, 65_536)
@@ -92,7 +97,7 @@ class HnswConfig(Section):
         "m": optional(whole(2, 128)),
         "ef_construction": optional(_COUNT),
         "ef_search": optional(_COUNT),
-        "metric": optional(one_of(*_METRICS)),
+        "metric": optional(one_of(*METRICS)),
         "quantization": optional(one_of("none", "int8", "binary")),
         "build_above": optional(whole()),
     }
@@ -199,7 +204,7 @@ class ActionSelectorConfig(Section):
         "min_interpolation_samples": _COUNT,
         "fallback_to_neural": checks.flag,
         "return_scale": optional(one_of(*_SCALES)),
-        "metric": optional(one_of(*_METRICS)),
+        "metric": optional(one_of(*METRICS)),
         "min_agreement": _SHARE,
         "min_confidence": _SHARE,
         "log": optional(file_path),
@@ -219,11 +224,6 @@ class Curriculum(Section):
     max_duration: int = 30 * 60_000
 
     readers: ClassVar[Readers] = {"easy_epochs": _COUNT, "max_duration": _COUNT}
-
-
-def read_curriculum(path: str, value: Any) -> Curriculum:
-    """Read a `Curriculum`, or a mapping of its fields."""
-    return value if isinstance(value, Curriculum) else Curriculum(**read(Curriculum, value, path))
 
 
 @record
@@ -259,7 +259,7 @@ class OfflineTrainerConfig(Section):
         "save_interval": _COUNT,
         "save_path": optional(file_path),
         "gamma": _SHARE,
-        "curriculum": optional(read_curriculum),
+        "curriculum": OptionalSection(Curriculum),
         "replay": one_of("uniform", "prioritized", "diverse"),
         "diversity_weight": _SHARE,
         "emphasis": real(0.0, 500.0),

@@ -73,9 +73,9 @@ class ActionResult(Record):
         action: `[a]` float32, read-only.
         pattern_id: The pattern the action belongs to; None where tier 3 has no library to look it up in.
         tier: Who answered.
-        confidence: In [0, 1]. Tier 1: the precedent's similarity; tier 2: the mean similarity; tier 3: the
-            calibrated expectation of the cosine to the right action, 0 while uncalibrated; tier 4: the lower
-            bound of the pattern's success rate.
+        confidence: Tier 1: the precedent's similarity; tier 2: the mean similarity; both as the metric has
+            them, beyond 1 under "dot". Tier 3: the calibrated expectation of the cosine to the right action,
+            in [0, 1], 0 while uncalibrated; tier 4: the lower bound of the pattern's success rate, in [0, 1].
         latency: What the decision took, in ms.
         metadata: What it rests on.
     """

@@ -48,6 +48,9 @@ class SearchFilter(Record):
     agent_type: str | None = None
     success: bool | None = None
 
+    def __post_init__(self) -> None:
+        normalised(self)
+
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
         """Read a filter in snake_case or camelCase.

@@ -261,20 +261,14 @@ class FourierEncoder:
 
 
 def _numbers(given: Any) -> Doubles:
-    try:
-        numbers = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        raise checks.refuse("observations", "numbers", given) from None
+    numbers = _doubles("observations", given)
     if not np.isfinite(numbers).all():
         raise ValidationError("observations: expected finite numbers, got NaN or infinity")
     return numbers
 
 
 def _bounds(field: str, given: Any) -> Doubles:
-    try:
-        bounds = np.array(given, np.float64)
-    except (TypeError, ValueError):
-        raise checks.refuse(field, "numbers", given) from None
+    bounds = _doubles(field, given).copy()
     if bounds.ndim != 1 or not bounds.size:
         raise ValidationError(
             f"{field}: expected one number a component, got an array of shape {bounds.shape}"
@@ -287,6 +281,16 @@ def _bounds(field: str, given: Any) -> Doubles:
             f"{field}[{at}]: expected a finite bound (the range that matters), got {bounds[at]:g}"
         )
     return bounds
+
+
+def _doubles(field: str, given: Any) -> Doubles:
+    try:
+        numbers = np.asarray(given)
+    except (TypeError, ValueError):
+        raise checks.refuse(field, "numbers", given) from None
+    if numbers.dtype.kind not in "fiu" and numbers.size:
+        raise checks.refuse(field, "numbers", given)
+    return numbers.astype(np.float64, copy=False)
 
 
 def hashed(kind: str, *parts: bytes) -> str:

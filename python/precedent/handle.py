@@ -177,7 +177,8 @@ class StoreFile:
             raise checks.refuse(field, "a vector of numbers (text needs a store with an encoder)", given[0])
         from precedent.encoders import task_text
 
-        return self._encoder.encode([task_text(item) for item in given], role=role)
+        made = self._encoder.encode([task_text(item) for item in given], role=role)
+        return checks.matrix("encoder", made, self.core.dimension, len(given))
 
     def query_vector(self, state: Any, field: str = "state", role: str = "query") -> npt.NDArray[np.float32]:
         """Return a state as the core takes it, `[d]` float32; text and tasks are encoded.

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from precedent import _core, checks
 from precedent.config import DecisionLayerConfig
-from precedent.errors import ValidationError
 from precedent.values import Record, record
 
 if TYPE_CHECKING:
@@ -377,7 +376,7 @@ class DecisionLayer:
             asked[0],
             checks.matrix("actions", actions, self.action_size, rows),
             *asked[1:],
-            None if weights is None else _column("weights", weights, rows, np.float32),
+            None if weights is None else checks.column("weights", weights, rows, np.float32),
         )
         return TrainingMetrics(
             loss=loss, gradient_norm=gradient_norm, learning_rate=learning_rate, epoch=epoch
@@ -478,22 +477,9 @@ class DecisionLayer:
         one = not hasattr(returns, "__len__") or (isinstance(returns, np.ndarray) and returns.ndim == 0)
         return (
             given,
-            np.full(rows, checks.number(name, returns)) if one else _column(name, returns, rows, np.float64),
+            np.full(rows, checks.number(name, returns))
+            if one
+            else checks.column(name, returns, rows, np.float64),
             None if contexts is None else checks.matrix("contexts", contexts, size, rows),
-            None if timesteps is None else _column("timesteps", timesteps, rows, np.int64),
+            None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
         )
-
-
-def _column(name: str, values: Any, rows: int, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """Return `rows` numbers of one kind."""
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError):
-        raise checks.refuse(name, f"{rows} numbers", values) from None
-    if array.shape != (rows,):
-        raise ValidationError(f"{name}: expected {rows} numbers, got an array of shape {array.shape}")
-    if rows and array.dtype.kind not in ("iu" if kind is np.int64 else "fiu"):
-        raise checks.refuse(name, "whole numbers" if kind is np.int64 else "numbers", array)
-    if kind is np.int64 and array.dtype == np.uint64 and rows:
-        checks.integer(name, array.max())  # which int64 may not hold
-    return np.ascontiguousarray(array, dtype=kind)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precedent import checks
+from precedent.config import METRICS
 from precedent.errors import DimensionError
 from precedent.filters import normalised
 
@@ -25,8 +26,6 @@ __all__ = [
     "several",
 ]
 
-_METRICS = ("cosine", "euclidean", "dot")
-
 
 def search_options(
     k: Any,
@@ -39,7 +38,7 @@ def search_options(
     """Return the options of a search in the core's order, each of the right kind; ranges are the core's."""
     return (
         checks.integer("k", k, low=1, clamp=True),
-        metric if metric is None else checks.choice("metric", metric, _METRICS),
+        metric if metric is None else checks.choice("metric", metric, METRICS),
         threshold if threshold is None else checks.number("threshold", threshold, finite=False),
         None if filter is None else normalised(filter),
         exact if exact is True or exact is False else checks.flag("exact", exact),

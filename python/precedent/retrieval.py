@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Hits", "agreement", "interpolation"]
+__all__ = ["Hits", "agreement", "interpolation", "no_retrieval"]
 
 Matrix = npt.NDArray[np.float32]
 
@@ -52,3 +52,8 @@ def interpolation(actions: Matrix, similarities: npt.NDArray[np.float64]) -> tup
     weights = weights / total if total > 0 else np.full(len(actions), 1.0 / len(actions))
     mean = (weights @ actions).astype(np.float32)
     return mean, int(np.argmin(((actions - mean) ** 2).sum(axis=1)))
+
+
+def no_retrieval(used: float | None) -> str:
+    """Return why the tiers of retrieval were not asked."""
+    return "no step that matches has a computed return" if used is None else "the thresholds close it"

@@ -7,6 +7,7 @@ condition is inside the search, so that a near step that ended badly does not hi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
+from precedent.config import METRICS
 from precedent.decisions import (
     ActionMetadata,
     ActionResult,
@@ -27,7 +29,7 @@ from precedent.errors import NoActionError, ValidationError
 from precedent.filters import Filter, normalised
 from precedent.fit import agreed_scale, check_asked, check_fit, check_store
 from precedent.patterns import PatternLibrary
-from precedent.retrieval import Hits, agreement, interpolation
+from precedent.retrieval import Hits, agreement, interpolation, no_retrieval
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +50,6 @@ _SCALES = {
     "quantile": ("return", "min_return"),
     "episode": ("episode", "min_episode_reward"),
 }
-_METRICS = ("cosine", "euclidean", "dot")
 
 
 class ActionSelector:
@@ -122,7 +123,7 @@ class ActionSelector:
             "min_interpolation_samples", min_interpolation_samples, low=1
         )
         self.fallback_to_neural = checks.flag("fallback_to_neural", fallback_to_neural)
-        self.metric = None if metric is None else checks.choice("metric", metric, _METRICS)
+        self.metric = None if metric is None else checks.choice("metric", metric, METRICS)
         self.min_agreement = checks.number("min_agreement", min_agreement, low=0.0, high=1.0)
         self.min_confidence = checks.number("min_confidence", min_confidence, low=0.0, high=1.0)
         self.hybrid_mode = checks.flag("hybrid_mode", hybrid_mode)
@@ -131,8 +132,8 @@ class ActionSelector:
         if return_scale is not None:
             checks.choice("return_scale", return_scale, _SCALES)
         if layer is not None:
-            return_scale = agreed_scale(return_scale, layer)
             check_fit(store, layer)
+            return_scale = agreed_scale(return_scale, layer)
         self.return_scale = return_scale or "raw"
         self.store = store
         self.layer = layer
@@ -170,7 +171,7 @@ class ActionSelector:
         desired = self._desired(desired_return)
         chosen = normalised(filter)
         if context is not None:
-            context = checks.vector("context", context, self.store.dimension)
+            context = checks.finite("context", checks.vector("context", context, self.store.dimension))
         if timestep is not None:
             timestep = checks.integer("timestep", timestep)
         condition, used = self.condition(desired, chosen)
@@ -203,17 +204,20 @@ class ActionSelector:
             ValidationError: See `select_action`.
         """
         began = perf_counter()
+        self.store.require_open()
         vectors = self.store.query_matrix(states)
         n = len(vectors)
-        if np.ndim(desired_return) == 0:
-            desired = [self._desired(desired_return)] * n
-        else:
-            desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]  # type: ignore[arg-type]
+        if isinstance(desired_return, Iterable) and not isinstance(desired_return, (str, bytes)):
+            desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]
             if len(desired) != n:
                 raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
-        contexts = None if contexts is None else checks.matrix("contexts", contexts, self.store.dimension, n)
-        if timesteps is not None and len(timesteps) != n:
-            raise ValidationError(f"timesteps: expected {n}, got {len(timesteps)}")
+        else:
+            desired = [self._desired(desired_return)] * n
+        if contexts is not None:
+            contexts = checks.finite("contexts", checks.matrix("contexts", contexts, self.store.dimension, n))
+        if timesteps is not None:
+            timesteps = checks.column("timesteps", timesteps, n, np.int64).tolist()
+            timesteps = [checks.integer(f"timesteps[{i}]", at) for i, at in enumerate(timesteps)]
         chosen = normalised(filter)
         found: list[tuple[Hits | None, float | None]] = [(None, None)] * n
         for value in dict.fromkeys(desired):
@@ -260,6 +264,7 @@ class ActionSelector:
         """
         from precedent.rollout import Rollout
 
+        self.store.require_open()
         self._desired(desired_return)
         gamma = checks.number("gamma", gamma, low=0.0, high=1.0)
         return Rollout(self, float(desired_return), gamma, filter)
@@ -374,7 +379,7 @@ class ActionSelector:
         self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
     ) -> ActionResult | None:
         if hits is None:
-            lacked[Tier.EXACT] = _no_retrieval(used)
+            lacked[Tier.EXACT] = no_retrieval(used)
         elif not hits.similarities or hits.similarities[0] < self.exact_threshold:
             lacked[Tier.EXACT] = f"no precedent with that return has a similarity of {self.exact_threshold:g}"
         else:
@@ -389,7 +394,7 @@ class ActionSelector:
         self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
     ) -> ActionResult | None:
         if hits is None:
-            lacked[Tier.INTERPOLATED] = _no_retrieval(used)
+            lacked[Tier.INTERPOLATED] = no_retrieval(used)
             return None
         n = sum(similarity >= self.interpolation_threshold for similarity in hits.similarities)
         if n < self.min_interpolation_samples:
@@ -491,7 +496,3 @@ class ActionSelector:
             return_used=used,
         )
         return decided(best.pattern.embedding, best.pattern_id, Tier.PATTERN, best.low, metadata, began)
-
-
-def _no_retrieval(used: float | None) -> str:
-    return "no step that matches has a computed return" if used is None else "the thresholds close it"

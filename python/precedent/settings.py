@@ -12,6 +12,7 @@ from precedent.errors import ValidationError
 from precedent.values import Record, alias_of
 
 __all__ = [
+    "OptionalSection",
     "Reader",
     "Readers",
     "Section",
@@ -59,6 +60,19 @@ class Section(Record):
         return cls(**read(cls, mapping, ""))
 
 
+class OptionalSection:
+    """Reads a nested section that may be None as a whole."""
+
+    def __init__(self, section: type[Section]) -> None:
+        self.section = section
+
+    def __call__(self, path: str, value: Any) -> Section | None:
+        """Return the section that was given, or made of a mapping."""
+        if value is None or isinstance(value, self.section):
+            return value
+        return self.section(**read(self.section, value, path))
+
+
 Readers = Mapping[str, Reader | type[Section]]
 
 
@@ -90,6 +104,8 @@ def read(section: type[Section], mapping: Any, path: str, folder: str | None = N
         reader = section.readers[name]
         if isinstance(reader, type):
             found[name] = read(reader, value, full, folder)
+        elif isinstance(reader, OptionalSection) and isinstance(value, Mapping):
+            found[name] = read(reader.section, value, full, folder)
         else:
             found[name] = reader(full, value)
             if reader in _PATHS and folder is not None and found[name] not in (None, ":memory:"):
@@ -120,7 +136,9 @@ def read_environment(
         value = _from_text(reader, variable, environment[variable])
         into = settings
         for key in keys[:-1]:
-            into = into.setdefault(key, {})
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            into = into[key]
         into[keys[-1]] = value
     return settings
 
@@ -146,11 +164,15 @@ def _reader_at(section: type[Section], keys: list[str], variable: str) -> Reader
             raise ValidationError(
                 f"{variable}: names no setting; expected one of {', '.join(section.readers)} for {key!r}"
             )
-        if not isinstance(reader, type):
-            if depth < len(keys) - 1:
-                raise ValidationError(f"{variable}: {key!r} is a single setting and has nothing inside")
+        last = depth == len(keys) - 1
+        if isinstance(reader, type):
+            section = reader
+        elif isinstance(reader, OptionalSection) and not last:
+            section = reader.section
+        elif last:
             return reader
-        section = reader
+        else:
+            raise ValidationError(f"{variable}: {key!r} is a single setting and has nothing inside")
     raise ValidationError(
         f"{variable}: names a group of settings; expected one of {', '.join(section.readers)}"
     )

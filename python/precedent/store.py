@@ -50,6 +50,7 @@ class TrajectoryStore(StoreFile):
         dimension: Of a state, 1 to 16,384. None = the file's; for a new file the encoder's, else 768.
         action_dimension: Of an action. None = the file's; for a new file `dimension`.
         hnsw: The graph's settings, an `HnswConfig` or a mapping of its fields; what is None is the file's.
+            What is named is kept in the file, but by a read-only store, for which it holds while it is open.
         cache: The query cache's settings, a `CacheConfig` or a mapping of its fields.
         durability: `"normal"`: what was returned survives the process; `"full"`: it survives power loss as
             well.
@@ -187,7 +188,7 @@ class TrajectoryStore(StoreFile):
 
         Args:
             states: `[q, d]`, or one vector `[d]`.
-            k: How many at most.
+            k: How many at most; `q k` answers must stay below 2^28.
             metric: See `search`.
             filter: See `search`.
             exact: See `search`.
@@ -279,7 +280,7 @@ class TrajectoryStore(StoreFile):
         Raises:
             NotFoundError: No such episode.
         """
-        name, total_reward, success, metadata, steps = self.core.episode(checks.text("id", id, empty=True))
+        name, total_reward, success, metadata, steps = self.core.episode(checks.text("id", id))
         return Episode(
             id=name,
             trajectories=tuple(build.trajectories(steps)),
@@ -315,7 +316,7 @@ class TrajectoryStore(StoreFile):
             ReadOnlyError: The store is read-only.
         """
         self.core.set_episode(
-            checks.text("id", id, empty=True),
+            checks.text("id", id),
             None if success is None else checks.flag("success", success),
             None if metadata is None else checks.json_text("metadata", metadata),
         )
@@ -365,7 +366,7 @@ class TrajectoryStore(StoreFile):
             ReadOnlyError: The store is read-only.
         """
         return self.core.compute_returns(
-            checks.text("episode_id", episode_id, empty=True),
+            checks.text("episode_id", episode_id),
             checks.number("gamma", gamma, low=0.0, high=1.0),
             None if tail is None else checks.number("tail", tail),
         )

@@ -209,8 +209,8 @@ def embedding(value: Any, *, copy: bool = True) -> Any:
         value: An array, a list of numbers, or text or a task mapping for a store with an encoder.
         copy: Whether to copy float32 arrays, so that later changes by the caller do not show.
     """
-    if isinstance(value, (str, bytes, Mapping)) or value is None:
-        return value
+    if isinstance(value, (str, bytes, Mapping)) or value is None or hasattr(value, "mask"):
+        return value  # numbers under a mask are not there
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):

@@ -7,8 +7,8 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from precedent import checks
-from precedent.config import GlobalConfig, environment_settings, toml_settings
-from precedent.errors import ClosedError, DimensionError
+from precedent.config import DecisionLayerConfig, GlobalConfig, environment_settings, toml_settings
+from precedent.errors import ClosedError, DimensionError, ValidationError
 from precedent.layer import DecisionLayer
 from precedent.patterns import PatternLibrary
 from precedent.selector import ActionSelector
@@ -28,7 +28,7 @@ _NEVER = float("inf")
 
 
 def open(  # noqa: A001 - `precedent.open` is how it reads
-    path_or_config: str | os.PathLike[str] | Mapping[str, Any] | GlobalConfig | None = None,
+    path_or_config: str | os.PathLike[str] | Mapping[str, Any] | GlobalConfig | Workspace | None = None,
     *,
     encoder: Encoder | None = None,
     **overrides: Any,
@@ -40,7 +40,8 @@ def open(  # noqa: A001 - `precedent.open` is how it reads
 
     Args:
         path_or_config: The path of a database, the path of settings (it ends in `.toml`), a mapping of
-            settings, a `GlobalConfig`, or None for `./.rl/trajectories.db`, the seed's.
+            settings, a `GlobalConfig`, an open `Workspace` whose file and settings to share, or None for
+            `./.rl/trajectories.db`, the seed's.
         encoder: What makes states of text and tasks.
         **overrides: Settings by group: `rl={"trainer": {"epochs": 3}}`.
 
@@ -54,7 +55,7 @@ def open(  # noqa: A001 - `precedent.open` is how it reads
         ValidationError: An unknown setting, or an unfit value, with its full path.
         StorageError: The file cannot be opened; see `TrajectoryStore`.
     """
-    return Workspace(_configured(path_or_config, overrides), encoder=encoder)
+    return Workspace(path_or_config, encoder=encoder, **overrides)
 
 
 def _configured(given: Any, overrides: Mapping[str, Any]) -> GlobalConfig:
@@ -71,19 +72,20 @@ def _configured(given: Any, overrides: Mapping[str, Any]) -> GlobalConfig:
     elif isinstance(given, Mapping):
         passed = merged(read(GlobalConfig, given, ""), passed)
     elif given is not None:
-        raise checks.refuse("path_or_config", "a path, a mapping, a GlobalConfig or None", given)
+        raise checks.refuse("path_or_config", "a path, a mapping, a GlobalConfig, a Workspace or None", given)
     return GlobalConfig(**merged(merged(tree, environment_settings()), passed))
 
 
 class Workspace:
-    """What `precedent.open` gives. A context manager; any use after `close` raises `ClosedError`.
+    """What `precedent.open` gives, and by the same arguments. A context manager.
 
     The store is opened at once, everything else when it is asked for. What the workspace lends stays open
-    until the workspace is closed.
+    until the workspace is closed; any use after that raises `ClosedError`.
 
     Args:
-        config: All settings.
+        path_or_config: See `precedent.open`.
         encoder: What makes states of text and tasks.
+        **overrides: Settings by group.
 
     Example:
         >>> import precedent
@@ -96,27 +98,40 @@ class Workspace:
         True
 
     Raises:
+        ValidationError: An unknown setting, or an unfit value, with its full path.
         StorageError: The file cannot be opened; see `TrajectoryStore`.
     """
 
     __slots__ = ("__weakref__", "_config", "_layer", "_patterns", "_selector", "_store", "_trainer")
 
-    def __init__(self, config: GlobalConfig, *, encoder: Encoder | None = None) -> None:
-        if not isinstance(config, GlobalConfig):
-            raise checks.refuse("config", "a GlobalConfig", config)
-        settings = config.rl.trajectory_store
-        self._config = config
-        self._store = TrajectoryStore(
-            settings.path,
-            dimension=settings.dimension,
-            action_dimension=settings.action_dimension,
-            hnsw=settings.hnsw,
-            cache=settings.cache,
-            durability=settings.durability,  # type: ignore[arg-type]
-            storage=settings.storage,  # type: ignore[arg-type]
-            encoder=encoder,
-            read_only=settings.read_only,
-        )
+    def __init__(
+        self,
+        path_or_config: str | os.PathLike[str] | Mapping[str, Any] | GlobalConfig | Workspace | None = None,
+        *,
+        encoder: Encoder | None = None,
+        **overrides: Any,
+    ) -> None:
+        if isinstance(path_or_config, Workspace):
+            if encoder is not None or overrides:
+                raise ValidationError(
+                    "path_or_config: expected no settings beside a Workspace, whose file is already open"
+                )
+            self._config = path_or_config.config
+            self._store = path_or_config.trajectories
+        else:
+            self._config = _configured(path_or_config, overrides)
+            settings = self._config.rl.trajectory_store
+            self._store = TrajectoryStore(
+                settings.path,
+                dimension=settings.dimension,
+                action_dimension=settings.action_dimension,
+                hnsw=settings.hnsw,
+                cache=settings.cache,
+                durability=settings.durability,  # type: ignore[arg-type]
+                storage=settings.storage,  # type: ignore[arg-type]
+                encoder=encoder,
+                read_only=settings.read_only,
+            )
         self._layer: DecisionLayer | None = None
         self._patterns: PatternLibrary | None = None
         self._trainer: OfflineTrainer | None = None
@@ -156,10 +171,16 @@ class Workspace:
 
         Raises:
             DimensionError: The settings name other sizes than the store's dimensions.
+            ValidationError: A setting was changed from its default, and the network that the file holds was
+                made with another.
         """
         store = self._opened()
         if self._layer is None:
-            self._layer = self._kept_layer(store) or self._new_layer(store)
+            options = self._layer_options(store)
+            kept = store.core.load_model(_LAYER)
+            self._layer = DecisionLayer(**options) if kept is None else DecisionLayer.of(kept)
+            if kept is not None:
+                _check_kept(self._layer, options)
         return self._layer
 
     @property
@@ -223,11 +244,7 @@ class Workspace:
             raise ClosedError("the workspace is closed: open it again")
         return self._store
 
-    def _kept_layer(self, store: TrajectoryStore) -> DecisionLayer | None:
-        kept = store.core.load_model(_LAYER)
-        return None if kept is None else DecisionLayer.of(kept)
-
-    def _new_layer(self, store: TrajectoryStore) -> DecisionLayer:
+    def _layer_options(self, store: TrajectoryStore) -> dict[str, Any]:
         settings = self._config.rl.decision_layer
         options = {name: getattr(settings, name) for name in settings.readers}
         for name, dimension in (("state_size", store.dimension), ("action_size", store.action_dimension)):
@@ -238,7 +255,18 @@ class Workspace:
                     f"{field}: expected the store's {dimension}, got {size}", dimension, size
                 )
             options[name] = dimension
-        return DecisionLayer(**options)
+        return options
+
+
+def _check_kept(layer: DecisionLayer, options: Mapping[str, Any]) -> None:
+    """Refuse settings that were named and are not those of a network that was made before."""
+    usual, made = DecisionLayerConfig(), layer.settings
+    for name, asked in options.items():
+        kept = getattr(made, name)
+        if asked != getattr(usual, name) and asked != kept:
+            raise ValidationError(
+                f"rl.decision_layer.{name}: expected {kept!r}, as the network in the file has, got {asked!r}"
+            )
 
 
 class _StoringTrainer(OfflineTrainer):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from precedent import checks
+from precedent.errors import CorruptionError
 from precedent.records.batch import TrajectoryBatch
 from precedent.records.results import SearchResult
 from precedent.records.step import Action, Trajectory, TrajectoryMetadata
@@ -153,7 +155,14 @@ def batch(columns: Columns) -> TrajectoryBatch:
 
 
 def parsed(text: str) -> Any:
-    """Return what a JSON text of the file says."""
+    """Return what a JSON text of the file says.
+
+    Raises:
+        CorruptionError: It is no JSON: something else than this package wrote it.
+    """
     from json import loads  # at its first need: most rows have none, and importing it takes milliseconds
 
-    return loads(text)
+    try:
+        return loads(text)
+    except ValueError as err:
+        raise CorruptionError(f"the file contradicts itself: {checks.shown(text)} is no JSON") from err
