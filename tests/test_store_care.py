@@ -78,6 +78,20 @@ DAMAGE = {
     "an episode is missing": "DELETE FROM episode WHERE id = (SELECT min(id) FROM episode)",
     "a reward is infinite": f"UPDATE trajectory SET reward = 9e999 {LAST}",
     "a label is missing": "DELETE FROM label",
+    "an action has the hash of another": "UPDATE action SET hash = hash + 1000",
+    "an episode's total is another": "UPDATE episode SET total_reward = total_reward + 0.01",
+    "an episode's total is infinite": "UPDATE episode SET total_reward = 9e999",
+    "a pattern's successes are others": "UPDATE pattern SET successes = 99",
+    "a pattern's rewards are others": "UPDATE pattern SET reward_sum = 1e9",
+    "the next key is one that is taken": "UPDATE meta SET value = 1 WHERE key = 'next_row'",
+    "an id does not carry its key": f"UPDATE trajectory SET uuid = randomblob(16) {LAST}",
+    "a quality is out of range": f"UPDATE trajectory SET quality = 7 {LAST}",
+    "a flag is out of range": f"UPDATE trajectory SET ended = 9 {LAST}",
+    "metadata is no JSON": f"UPDATE trajectory SET extra = '{{' {LAST}",
+    "a priority belongs to nothing": "INSERT INTO priority VALUES (77, 1.0)",
+    "a description belongs to nothing": "INSERT INTO pattern_entry VALUES (77, NULL, NULL, NULL)",
+    "a payload is no JSON": "INSERT INTO pattern_entry VALUES (1, NULL, '[', NULL)",
+    "a described embedding is too short": "INSERT INTO pattern_entry VALUES (1, NULL, NULL, x'00')",
 }
 
 

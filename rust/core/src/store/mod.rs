@@ -22,6 +22,7 @@ mod news;
 mod open;
 mod options;
 mod pattern;
+mod promises;
 mod prune;
 mod quantized;
 mod read;

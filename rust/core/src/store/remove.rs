@@ -67,6 +67,8 @@ struct Tally {
     rows: i64,
     successes: i64,
     reward: f64,
+    /// The magnitudes of the rewards, added up.
+    size: f64,
 }
 
 impl Tally {
@@ -74,6 +76,7 @@ impl Tally {
         self.rows += other.rows;
         self.successes += other.successes;
         self.reward += other.reward;
+        self.size += other.size;
     }
 }
 
@@ -89,7 +92,8 @@ pub(super) fn remove(
     let (mut episodes, mut actions) = (BTreeMap::<i64, i64>::new(), BTreeMap::<i64, Tally>::new());
     for row in doomed.iter() {
         *episodes.entry(row.episode).or_default() += 1;
-        let tally = Tally { rows: 1, successes: i64::from(row.succeeded), reward: row.reward };
+        let (successes, size) = (i64::from(row.succeeded), row.reward.abs());
+        let tally = Tally { rows: 1, successes, reward: row.reward, size };
         actions.entry(row.action).or_default().add(tally);
     }
     let runs = doomed.chunk_by(|a, b| a.key + 1 == b.key);
@@ -159,11 +163,18 @@ fn release_actions(
     Ok(patterns)
 }
 
+/// The rewards are subtracted, unless what leaves is so large beside what is left that rounding took that with it: then
+/// those that are left are added up anew. No index leads from a pattern to its rows, so that reads them all.
 fn release_pattern(connection: &Connection, pattern: i64, tally: Tally) -> Result<()> {
-    let sql = "UPDATE pattern SET uses = uses - ?2, successes = successes - ?3,
-               reward_sum = CASE WHEN uses > ?2 THEN reward_sum - ?4 ELSE 0.0 END WHERE id = ?1";
+    let sql = "UPDATE pattern SET uses = uses - ?2, successes = successes - ?3, reward_sum = CASE
+               WHEN uses <= ?2 THEN 0.0
+               WHEN max(abs(reward_sum), ?5) <= 1e9 * (1 + abs(reward_sum - ?4)) THEN reward_sum - ?4
+               ELSE (SELECT total(t.reward) FROM action a JOIN trajectory t ON t.action = a.id
+                     WHERE a.pattern = ?1) END
+               WHERE id = ?1";
     let mut release = connection.prepare_cached(sql).during(DOING)?;
-    release.execute((pattern, tally.rows, tally.successes, tally.reward)).during(DOING)?;
+    let Tally { rows, successes, reward, size } = tally;
+    release.execute((pattern, rows, successes, reward, size)).during(DOING)?;
     drop_unused_pattern(connection, pattern)
 }
 

@@ -66,6 +66,33 @@ fn patterns_count_their_uses_and_go_with_the_last() {
 }
 
 #[test]
+fn a_pattern_keeps_its_small_rewards_when_an_enormous_one_leaves() {
+    let store = memory();
+    let mut rows = steps("e", 9, 0);
+    rows.rewards = vec![1e300, 0.1, 0.1, 1.0, -0.7, 0.3, 1.0, 0.1, 0.2];
+    let ids = insert(&store, &rows);
+    store.delete(&ids[..1]).unwrap();
+    assert_eq!(store.get_pattern("p0").unwrap().mean_reward, Some(1.0));
+    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+    store.delete(&ids[4..5]).unwrap();
+    assert!((store.get_pattern("p1").unwrap().mean_reward.unwrap() - 0.1).abs() < 1e-12);
+    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+}
+
+#[test]
+fn rounding_of_rewards_that_cancel_out_is_no_damage() {
+    let store = memory();
+    let mut ids = Vec::new();
+    for round in 0..60 {
+        let mut rows = steps("e", 30, round);
+        rows.rewards = (0..30).map(|i| (f64::from(i) - 14.5) * 0.1 + round as f64 * 1e6).collect();
+        ids.extend(insert(&store, &rows));
+    }
+    store.delete(&ids.into_iter().step_by(3).collect::<Vec<_>>()).unwrap();
+    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+}
+
+#[test]
 fn a_delete_is_all_or_nothing() {
     let store = memory();
     let ids = insert(&store, &steps("e", 5, 0));

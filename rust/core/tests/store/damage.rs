@@ -54,7 +54,10 @@ fn a_file_of_a_newer_version_is_refused_with_both_numbers() {
 fn verified_after(sql: &str) -> Vec<String> {
     let folder = Folder::new();
     let store = folder.store();
-    insert(&store, &steps("e", 5, 0));
+    let mut rows = steps("e", 5, 0);
+    rows.extras = Some(vec![Some("{\"a\":1}".to_owned()); 5]);
+    insert(&store, &rows);
+    store.upsert_pattern("p0", Some(&action(9)), None, Some("[1]")).unwrap();
     store.close().unwrap();
     Connection::open(folder.path("store.db")).unwrap().execute_batch(sql).unwrap();
     let report = folder.store().verify(false).unwrap();
@@ -71,7 +74,7 @@ fn every_broken_promise_of_the_tables_is_told() {
     assert_eq!(verified_after("SELECT 1"), [] as [&str; 0]);
     told("DELETE FROM vector WHERE id = 3", "row 3 has no state");
     told("DELETE FROM trajectory WHERE id = 2", "state 2 belongs to no row");
-    told("UPDATE vector SET state = x'00' WHERE id = 4", "state 4 has 0 dimensions");
+    told("UPDATE vector SET state = x'00' WHERE id = 4", "state 4 has 1 bytes, expected 32");
     told(
         "UPDATE vector SET state = zeroblob(length(state)) WHERE id = 4",
         "state 4 is not the one",
@@ -85,6 +88,31 @@ fn every_broken_promise_of_the_tables_is_told() {
     told("UPDATE action SET uses = 7 WHERE id = 1", "action 1 does not count");
     told("DELETE FROM action_vector WHERE id = 2", "action 2 has no embedding");
     told("UPDATE pattern SET uses = 0 WHERE id = 2", "pattern 2 does not count");
+    told("UPDATE pattern SET successes = 99 WHERE id = 1", "pattern 1 does not count");
+    told("UPDATE pattern SET reward_sum = 1e9 WHERE id = 3", "pattern 3 does not hold the sum");
+    told("UPDATE episode SET total_reward = 9e999", "episode 1 does not hold the sum");
+    told("UPDATE episode SET total_reward = 1.001", "episode 1 does not hold the sum");
+    told("UPDATE episode SET metadata = '[1]'", "episode 1 has metadata that is no JSON");
+    told("UPDATE meta SET value = 1 WHERE key = 'next_row'", "at or below the newest row, 5");
+    told("UPDATE meta SET value = 5 WHERE key = 'next_row'", "at or below the newest row, 5");
+    told("UPDATE trajectory SET uuid = randomblob(16) WHERE id = 2", "row 2 has an id");
+    told("UPDATE trajectory SET uuid = substr(uuid, 2) WHERE id = 2", "row 2 has an id");
+    told("UPDATE trajectory SET quality = 7 WHERE id = 3", "row 3 has a quality");
+    told("UPDATE trajectory SET quality = -1e999 WHERE id = 3", "row 3 has a quality");
+    told("UPDATE trajectory SET ended = 9 WHERE id = 3", "row 3 has a flag");
+    told("UPDATE trajectory SET success = 2 WHERE id = 3", "row 3 has a flag");
+    told("UPDATE trajectory SET return_to_go = -9e999 WHERE id = 3", "row 3 has a reward or a");
+    told("UPDATE action SET hash = hash - 1 WHERE id = 2", "action 2 is not the one whose hash");
+    told("UPDATE trajectory SET extra = '{' WHERE id = 4", "row 4 has metadata that is no JSON");
+    told("UPDATE trajectory SET extra = '3' WHERE id = 4", "row 4 has metadata that is no JSON");
+    told("UPDATE trajectory SET action_metadata = 'no' WHERE id = 4", "row 4 has metadata");
+    told("UPDATE pattern_entry SET payload = '[1'", "pattern 1 has a payload that is no JSON");
+    told("UPDATE pattern_entry SET embedding = x'00'", "pattern 1 has 1 bytes, expected 12");
+    let nan = "UPDATE pattern_entry SET embedding = x'000000000000c07f00000000'";
+    told(nan, "the embedding of pattern 1 holds a number that is not finite");
+    told("PRAGMA foreign_keys = 0; UPDATE pattern_entry SET pattern = 77", "describes nothing");
+    told("INSERT INTO priority VALUES (77, 1.0)", "priority 77 belongs to no row");
+    told("INSERT INTO span VALUES (1, 3, 4)", "row 3 is found by an episode that it is not of");
 }
 
 #[test]

@@ -220,7 +220,9 @@ fn actions_that_share_a_hash_stay_apart() {
         .query_row("SELECT count(*) FROM action", [], |row| row.get(0))
         .unwrap();
     assert_eq!(actions, 20 + 20 + 19, "the second batch finds what the first one added");
-    assert!(store.verify(true).unwrap().ok());
+    let problems = store.verify(true).unwrap().problems;
+    assert_eq!(problems.len(), 19, "what was shifted, and none that gave way to it: {problems:?}");
+    assert!(problems.iter().all(|told| told.contains("is not the one whose hash")), "{problems:?}");
 }
 
 #[test]
