@@ -72,7 +72,9 @@ _BELOW_ONE = real(0.0, math.nextafter(1.0, 0.0))
 
 @record
 class HnswConfig(Section):
-    """Settings of the graph index. None = the file's own; a new file has the value in brackets.
+    """Settings of the graph index. None = the file's own; where the file has none, the value in brackets.
+
+    What is named is kept in the file from then on; a store that is opened read-only uses it and keeps nothing.
 
     Attributes:
         enabled: Whether there is a graph at all [True]; False always scans.

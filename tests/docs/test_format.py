@@ -47,7 +47,8 @@ def documented(text, header):
 def file(path):
     """A fresh file that was written to once, and all it may know of itself."""
     encoder = HashingEncoder(STATE)
-    with precedent.TrajectoryStore(path, action_dimension=ACTION, encoder=encoder) as store:
+    hnsw = {"build_above": 10_000}
+    with precedent.TrajectoryStore(path, action_dimension=ACTION, encoder=encoder, hnsw=hnsw) as store:
         learnable(store)
     connection = sqlite3.connect(path)
     yield connection

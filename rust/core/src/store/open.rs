@@ -59,9 +59,11 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Target, Connection
     if fresh && options.read_only {
         return Err(Error::Format { path: path.to_owned(), why: "it is empty".to_owned() });
     }
-    if !options.read_only {
+    if options.read_only {
+        schema::check_newest(&connection, path)?;
+    } else {
         if !memory {
-            write_ahead(&connection, fresh, options)?;
+            write_ahead(&connection, path, fresh, options)?;
             bound_cache(&connection, true).during("bounding the memory of a connection")?;
         }
         schema::migrate(&connection)?;
@@ -165,7 +167,7 @@ fn identify(connection: &Connection, path: &Path) -> Result<bool> {
 }
 
 /// Puts the file into write-ahead mode. SQLite does not wait for locks here, so this does.
-fn write_ahead(connection: &Connection, fresh: bool, options: &Options) -> Result<()> {
+fn write_ahead(connection: &Connection, path: &Path, fresh: bool, options: &Options) -> Result<()> {
     let doing = "turning on the write-ahead log";
     if fresh {
         let width = options.storage.unwrap_or_default().width();
@@ -181,8 +183,10 @@ fn write_ahead(connection: &Connection, fresh: bool, options: &Options) -> Resul
         match mode.during(doing) {
             Ok(mode) if mode == "wal" => return bound_log(connection),
             Ok(mode) => {
-                let what = format!("{doing}: the file system only allows the mode {mode:?}");
-                return Err(Error::Corrupt { what });
+                let why = format!(
+                    "a store needs SQLite's write-ahead log, the file system only allows {mode:?}"
+                );
+                return Err(access(path, why));
             }
             Err(Error::Busy { .. }) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));
@@ -247,13 +251,14 @@ fn needs_writing(connection: &Connection, options: &Options) -> Result<bool> {
         ef_search,
         metric: _,
         quantization,
-        build_above: _,
+        build_above,
     } = &options.hnsw;
     let graph = enabled.is_some()
         || m.is_some()
         || ef_construction.is_some()
         || ef_search.is_some()
-        || quantization.is_some();
+        || quantization.is_some()
+        || build_above.is_some();
     let unnamed = identity_of(connection)?.is_none();
     Ok(graph || unnamed || options.encoder.is_some() && get(connection, "encoder")?.is_none())
 }
@@ -332,7 +337,7 @@ fn facts(connection: &Connection, options: &Options) -> Result<Facts> {
                 .map_or(Ok(defaults.quantization), |name| name.parse())
                 .map_err(|_| damaged("quantization"))?,
         },
-        build_above: given.build_above,
+        build_above: given.build_above.or(number("hnsw_build_above")?),
     };
     let encoder = encoder.or_else(|| options.encoder.clone());
     let identity = identity_of(connection)?;
@@ -359,13 +364,16 @@ fn record(connection: &Connection, facts: &Facts) -> Result<()> {
         identity: _,
         graph_changed: _,
     } = facts;
-    let Hnsw { enabled, m, ef_construction, ef_search, metric: _, quantization, build_above: _ } =
+    let Hnsw { enabled, m, ef_construction, ef_search, metric: _, quantization, build_above } =
         hnsw;
     put(connection, "hnsw_enabled", i64::from(*enabled))?;
     put(connection, "hnsw_m", *m as i64)?;
     put(connection, "hnsw_ef_construction", *ef_construction as i64)?;
     put(connection, "hnsw_ef_search", *ef_search as i64)?;
     put(connection, "hnsw_quantization", quantization.name().to_owned())?;
+    if let Some(rows) = build_above {
+        put(connection, "hnsw_build_above", i64::try_from(*rows).unwrap_or(i64::MAX))?;
+    }
     match encoder {
         Some(encoder) => put(connection, "encoder", encoder.clone()),
         None => Ok(()),
@@ -382,4 +390,23 @@ fn put(connection: &Connection, key: &str, value: impl Into<Value>) -> Result<()
     let mut statement =
         connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?, ?)").during(SETTING)?;
     statement.execute((key, value.into())).map(drop).during(SETTING)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rusqlite::Connection;
+
+    use super::{Options, write_ahead};
+    use crate::error::Error;
+
+    #[test]
+    fn a_place_without_a_write_ahead_log_is_no_damage() {
+        let connection = Connection::open_in_memory().unwrap(); // refuses the mode as such a place does
+        let refused = write_ahead(&connection, Path::new("a.db"), true, &Options::default());
+        let Err(Error::Access { path, why, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(path, Path::new("a.db"));
+        assert!(why.contains("write-ahead log"), "{why}");
+    }
 }

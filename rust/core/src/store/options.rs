@@ -82,7 +82,8 @@ impl std::str::FromStr for Durability {
     }
 }
 
-/// Settings of the graph. `None` is the file's own, for a new file the default.
+/// Settings of the graph. `None` is the file's own, or the default where the file has none. What is named is kept in the
+/// file from then on, but for a store that is opened read-only: there it holds until that is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HnswSettings {
     /// Whether a graph may be used at all; true.
@@ -97,7 +98,7 @@ pub struct HnswSettings {
     pub metric: Option<Metric>,
     /// The codes that the graph walks on; int8.
     pub quantization: Option<Quantization>,
-    /// Rows from which a graph is built, 0 = always; by cost. Of this opening only, the file does not keep it.
+    /// Rows from which a graph is built, 0 = always; by measured cost.
     pub build_above: Option<usize>,
 }
 

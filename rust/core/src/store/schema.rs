@@ -5,9 +5,11 @@
 //! embedding is stored once for each pattern that uses it. Rows of `trajectory` name their episode, action and labels
 //! without REFERENCES: that is four more lookups an insert, and `Store::verify` proves the same.
 
+use std::path::Path;
+
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 
 /// Marks the file as ours: "PRCD".
 pub(super) const APPLICATION_ID: i32 = 0x5052_4344;
@@ -96,6 +98,19 @@ INSERT INTO meta (key, value) VALUES ('next_row', 1);
 /// The version of a file.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Refuses a file that lacks tables of the newest version: whoever only reads cannot make them.
+pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<()> {
+    let found = version(connection).during("asking for the version of the store")?;
+    if found >= NEWEST {
+        return Ok(());
+    }
+    let why = format!(
+        "it has format version {found}, this library reads {NEWEST}; open it once for writing, \
+         which brings it there"
+    );
+    Err(Error::Access { path: path.to_owned(), why })
 }
 
 /// Brings the file to the newest version in one transaction; another process may do the same at the same time.

@@ -50,6 +50,20 @@ fn a_file_of_a_newer_version_is_refused_with_both_numbers() {
     assert!(matches!(refused, Err(Error::Version { found: 99, newest: 1, .. })));
 }
 
+#[test]
+fn a_reader_refuses_a_file_of_an_older_version_and_says_what_to_do() {
+    let folder = Folder::new();
+    insert(&folder.store(), &steps("e", 3, 0));
+    let raw = Connection::open(folder.path("store.db")).unwrap();
+    raw.pragma_update(None, "user_version", 0).unwrap();
+    drop(raw);
+    let read_only = Options { read_only: true, ..Options::default() };
+    let refused = Store::open(&folder.path("store.db"), read_only).map(drop).unwrap_err();
+    assert!(matches!(&refused, Error::Access { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("version 0"), "{refused}");
+    assert!(refused.to_string().contains("open it once for writing"), "{refused}");
+}
+
 /// A store with five rows, changed behind its back; what `verify` says.
 fn verified_after(sql: &str) -> Vec<String> {
     let folder = Folder::new();

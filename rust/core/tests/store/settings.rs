@@ -66,12 +66,32 @@ fn graph_settings_that_are_named_are_kept_from_then_on() {
         m: Some(8),
         enabled: Some(false),
         ef_search: Some(99),
+        build_above: Some(0),
         ..HnswSettings::default()
     };
     drop(reopen(&folder, Options { hnsw, ..Options::default() }).unwrap());
     let store = reopen(&folder, Options::default()).unwrap();
     let hnsw = store.hnsw();
     assert_eq!((hnsw.m, hnsw.enabled, hnsw.ef_search, hnsw.ef_construction), (8, false, 99, 200));
+    assert_eq!(hnsw.build_above, Some(0), "0 is a number of rows like any other");
+    let hnsw = HnswSettings { build_above: Some(70_000), ..HnswSettings::default() };
+    drop(store);
+    drop(reopen(&folder, Options { hnsw, ..Options::default() }).unwrap());
+    let store = reopen(&folder, Options::default()).unwrap();
+    assert_eq!((store.hnsw().build_above, store.hnsw().m), (Some(70_000), 8));
+}
+
+#[test]
+fn a_reader_s_graph_settings_hold_for_its_opening_only() {
+    let folder = Folder::new();
+    drop(folder.store());
+    let hnsw =
+        HnswSettings { ef_search: Some(33), build_above: Some(5), ..HnswSettings::default() };
+    let reader = Options { read_only: true, hnsw, ..Options::default() };
+    let reader = reopen(&folder, reader).unwrap();
+    assert_eq!((reader.hnsw().ef_search, reader.hnsw().build_above), (33, Some(5)));
+    let later = reopen(&folder, Options::default()).unwrap();
+    assert_eq!((later.hnsw().ef_search, later.hnsw().build_above), (50, None));
 }
 
 #[test]
