@@ -147,7 +147,8 @@ fn quarter(rows: usize) -> Vec<usize> {
 /// The rates at which a store computes returns, deletes and prunes.
 fn keep_ours(store: &Store, ids: &[TrajectoryId]) -> [f64; 3] {
     let rows = ids.len();
-    let returns = rate(rows, || assert!(store.compute_all_returns(0.99, false).is_ok()));
+    let returns =
+        rate(rows, || assert!(store.compute_all_returns(0.99, false, &mut || Ok(())).is_ok()));
     let picked: Vec<_> = quarter(rows).into_iter().map(|at| ids[at]).collect();
     let delete = rate(picked.len(), || {
         for ids in picked.chunks(BATCH) {
@@ -155,7 +156,7 @@ fn keep_ours(store: &Store, ids: &[TrajectoryId]) -> [f64; 3] {
         }
     });
     let half = Prune { keep_days: None, max_size: Some(rows / 2), ..Prune::default() };
-    let prune = rate(rows / 4, || assert!(store.prune(&half).is_ok()));
+    let prune = rate(rows / 4, || assert!(store.prune(&half, &mut || Ok(())).is_ok()));
     [returns, delete, prune]
 }
 

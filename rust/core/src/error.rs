@@ -197,6 +197,7 @@ impl<T> During<T> for rusqlite::Result<T> {
                 Error::Corrupt { what: format!("{doing}: the file is damaged ({source})") }
             }
             Some(ErrorCode::ReadOnly) => Error::ReadOnly { doing },
+            Some(ErrorCode::OperationInterrupted) => Error::Interrupted,
             _ => Error::Sqlite { doing, source },
         })
     }

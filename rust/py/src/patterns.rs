@@ -12,6 +12,7 @@ use crate::filter;
 use crate::raise::Raised;
 use crate::settings::at_least;
 use crate::store::Store;
+use crate::store::awaken;
 
 type Result<T> = std::result::Result<T, Raised>;
 
@@ -97,6 +98,7 @@ impl Patterns {
     ) -> Result<Vec<(f64, f64, f64, f64, Row<'py>)>> {
         let (state, filter) = (vector(state)?, filter::filter(filter)?);
         let (k, neighbors) = (at_least("k", k, 1)?, at_least("neighbors", neighbors, 1)?);
+        awaken(py, &self.core)?;
         let found =
             py.detach(|| self.core.match_patterns(&state, k, neighbors, min_similarity, &filter))?;
         Ok(found

@@ -147,7 +147,10 @@ impl Store {
         check_width(columns, "states", self.core.dimension())?;
         check_width(columns, "actions", self.core.action_dimension())?;
         let rows = columns::read(columns)?;
-        let ids = py.detach(|| self.core.insert(&rows, naming))?;
+        let ids = match naming {
+            Naming::One => py.detach(|| self.core.insert(&rows, naming))?,
+            _ => interruptible(py, |poll| self.core.insert_many(&rows, naming, poll))?,
+        };
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
@@ -166,6 +169,7 @@ impl Store {
     ) -> Result<Found<'py>> {
         let query = vector(query)?;
         let options = search::options(k, metric, threshold, filter, exact, ef_search)?;
+        awaken(py, &self.core)?;
         let answer = py.detach(|| self.core.search(&Query { vector: query, options }))?;
         search::found(py, &self.core, &answer)
     }
@@ -220,6 +224,7 @@ impl Store {
         filter: Option<&Bound<'py, PyDict>>,
     ) -> Result<Records<'py>> {
         let (state, filter) = (vector(state)?, filter::filter(filter)?);
+        awaken(py, &self.core)?;
         let rows = py.detach(|| self.core.by_state(&state, &filter))?;
         self.records(py, &rows)
     }
@@ -256,6 +261,7 @@ impl Store {
         filter: Option<&Bound<'_, PyDict>>,
     ) -> Result<Vec<String>> {
         let filter = filter::filter(filter)?;
+        awaken(py, &self.core)?;
         Ok(py.detach(|| self.core.episode_names(&filter))?)
     }
 
@@ -281,6 +287,7 @@ impl Store {
         filter: Option<&Bound<'py, PyDict>>,
     ) -> Result<Bound<'py, PyArray1<i64>>> {
         let filter = filter::filter(filter)?;
+        awaken(py, &self.core)?;
         let keys = py.detach(|| self.core.keys_matching(&filter))?;
         Ok(PyArray1::from_iter(py, keys.iter().map(|key| key.0)))
     }
@@ -308,7 +315,7 @@ impl Store {
     }
 
     fn compute_all_returns(&self, py: Python<'_>, gamma: f64, missing_only: bool) -> Result<usize> {
-        Ok(py.detach(|| self.core.compute_all_returns(gamma, missing_only))?)
+        interruptible(py, |poll| self.core.compute_all_returns(gamma, missing_only, poll))
     }
 
     #[pyo3(signature = (keep_days, min_return, max_size, keep_successful, unit, dry_run))]
@@ -332,7 +339,7 @@ impl Store {
             unit: unit.parse()?,
             dry_run,
         };
-        Ok(py.detach(|| self.core.prune(&prune))?)
+        interruptible(py, |poll| self.core.prune(&prune, poll))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
@@ -362,7 +369,7 @@ impl Store {
     }
 
     fn verify(&self, py: Python<'_>, deep: bool) -> Result<(bool, Vec<String>, u64, u64, f64)> {
-        let report = py.detach(|| self.core.verify(deep))?;
+        let report = interruptible(py, |poll| self.core.verify(deep, poll))?;
         Ok((
             report.problems.is_empty(),
             report.problems,
@@ -381,7 +388,7 @@ impl Store {
     }
 
     fn backup(&self, py: Python<'_>, path: &str) -> Result<()> {
-        Ok(py.detach(|| self.core.backup(Path::new(path)))?)
+        interruptible(py, |poll| self.core.backup(Path::new(path), poll))
     }
 
     #[pyo3(signature = (scale, qs, filter))]
@@ -394,6 +401,7 @@ impl Store {
     ) -> Result<Vec<Option<f64>>> {
         let scale = if scale == "episode" { Scale::Episode } else { Scale::Return };
         let filter = filter::filter(filter)?;
+        awaken(py, &self.core)?;
         Ok(py.detach(move || self.core.quantiles(scale, &qs, &filter))?)
     }
 
@@ -419,6 +427,11 @@ impl Store {
     fn records<'py>(&self, py: Python<'py>, rows: &Rows) -> Result<Records<'py>> {
         Ok(records::write(py, rows, self.core.dimension(), self.core.action_dimension())?)
     }
+}
+
+/// Lets Ctrl-C end what the first question to a store waits for. Every later one pays a look at a flag.
+pub(crate) fn awaken(py: Python<'_>, core: &Core) -> Result<()> {
+    if core.is_awake() { Ok(()) } else { interruptible(py, |poll| core.awaken(poll)) }
 }
 
 fn hnsw_settings(mapping: &Bound<'_, PyDict>) -> Result<HnswSettings> {

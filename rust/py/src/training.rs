@@ -9,6 +9,7 @@ use precedent_core::nn::DecisionLayer;
 use precedent_core::nn::trainer::{
     self, Curriculum, EnsembleRun as Run, EpochMetrics, Replay, Schedule, TrainerSettings,
 };
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -219,6 +220,11 @@ pub(crate) fn interruptible<T: Send>(
     });
     match (outcome, signal) {
         (Err(_), Some(raised)) => Err(raised.into()),
+        (Ok(done), Some(raised)) if raised.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            // It came when there was nothing left to end: what was done is told first, then it is raised again.
+            py.import("_thread")?.call_method0("interrupt_main")?;
+            Ok(done)
+        }
         (outcome, _) => Ok(outcome?),
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::Store;
 use super::open::log_of;
+use super::patience::Halt;
 use crate::error::{During, Error, Result};
 
 const DOING: &str = "copying the store";
@@ -14,7 +15,13 @@ const DOING: &str = "copying the store";
 impl Store {
     /// Writes a copy of one moment to `path`: a whole store, compact, in one file. It appears there complete or not at
     /// all, and replaces what was there; a file that is in use, or this store's own, is refused.
-    pub fn backup(&self, path: &Path) -> Result<()> {
+    ///
+    /// `poll` is asked whether to go on; an error from it ends the copying.
+    pub fn backup(&self, path: &Path, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.patiently(poll, |halt| self.copy_to(path, halt))
+    }
+
+    fn copy_to(&self, path: &Path, halt: &Halt) -> Result<()> {
         let open = self.enter()?;
         if path == Path::new(":memory:") {
             // A file of that name could not be opened again.
@@ -46,7 +53,7 @@ impl Store {
         let unfinished = named.tempfile_in(folder).map_err(io)?;
         let name = unfinished.path().to_str();
         let name = name.ok_or_else(|| Error::invalid("path", "a path in UTF-8", path.display()))?;
-        open.connections.bare(|connection| {
+        open.connections.bare(halt, |connection| {
             connection.execute("VACUUM INTO ?", [name]).map(drop).during(DOING)
         })?;
         rename_copy(Path::new(name))?;

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags};
 
 use super::options::Durability;
+use super::patience::Halt;
 use super::sync::Seen;
 use crate::error::{During, Error, Result};
 
@@ -163,6 +164,19 @@ impl Connections {
 
     /// Runs `work` on one snapshot of the file.
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
+        self.read_until(None, work)
+    }
+
+    /// [`Self::read`], ended by the halt if there is one.
+    pub(super) fn read_until<T>(
+        &self,
+        halt: Option<&Halt>,
+        work: impl FnOnce(&mut Reader) -> Result<T>,
+    ) -> Result<T> {
+        let work = |reader: &mut Reader| match halt {
+            Some(halt) => halt.within(reader, work),
+            None => work(reader),
+        };
         if let (None, Some(only)) = (&self.target.path, &self.writer) {
             return snapshot(&mut only.lock().expect(UNPOISONED), work);
         }
@@ -204,13 +218,21 @@ impl Connections {
         self.target.read_only
     }
 
-    /// Runs `work` on a connection that is in no transaction.
-    pub(super) fn bare<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    /// Runs `work` on a connection that is in no transaction, until it is done or the halt ends it.
+    pub(super) fn bare<T>(
+        &self,
+        halt: &Halt,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let work = |reader: &mut Reader| work(&reader.connection);
         match &self.writer {
             Some(writer) if self.target.path.is_none() => {
-                work(&writer.lock().expect(UNPOISONED).connection)
+                halt.within(&mut writer.lock().expect(UNPOISONED), work)
             }
-            _ => work(&self.target.connect(true).during("opening the store once more")?),
+            _ => {
+                let connection = self.target.connect(true).during("opening the store once more")?;
+                halt.within(&mut Reader { connection, seen: None }, work)
+            }
         }
     }
 
@@ -220,10 +242,24 @@ impl Connections {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
-        let writer = self.lock_writer(doing)?;
+        self.write_until(None, doing, work)
+    }
+
+    /// [`Self::write`], undone as a whole if the halt ends it.
+    pub(super) fn write_until<T>(
+        &self,
+        halt: Option<&Halt>,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let mut writer = self.lock_writer(doing)?;
+        run(&writer.connection, "BEGIN IMMEDIATE", doing)?;
+        let result = match halt {
+            Some(halt) => halt.within(&mut writer, |writer| work(&writer.connection)),
+            None => work(&writer.connection),
+        };
         let connection = &writer.connection;
-        run(connection, "BEGIN IMMEDIATE", doing)?;
-        let result = work(connection).and_then(|value| {
+        let result = result.and_then(|value| {
             run(connection, "COMMIT", doing)?;
             Ok(value)
         });

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 
 use super::append::{Batch, append};
 use super::open::Facts;
+use super::patience::Halt;
 use super::{Naming, Store, action, span, validate};
 use crate::error::{During, Error, Result};
 use crate::ids::{MAX_ROW_KEY, TrajectoryId};
@@ -14,10 +15,37 @@ use crate::rows::{Labels, Rows};
 
 const DOING: &str = "inserting trajectories";
 
+/// A batch of fewer rows and numbers is over before anyone could want to end it.
+const MANY: usize = 1024;
+const MANY_NUMBERS: usize = 1 << 20;
+
 impl Store {
     /// Inserts rows in one transaction: all or nothing. When it returns, they are durable. The ids are in the order of
     /// the rows.
     pub fn insert(&self, rows: &Rows, naming: Naming) -> Result<Vec<TrajectoryId>> {
+        self.insert_until(None, rows, naming)
+    }
+
+    /// [`Self::insert`] of rows that may be many; `poll` is asked whether to go on, and an error from it undoes the whole
+    /// batch.
+    pub fn insert_many(
+        &self,
+        rows: &Rows,
+        naming: Naming,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<TrajectoryId>> {
+        if rows.len < MANY && rows.states.len() + rows.actions.len() < MANY_NUMBERS {
+            return self.insert(rows, naming);
+        }
+        self.patiently(poll, |halt| self.insert_until(Some(halt), rows, naming))
+    }
+
+    fn insert_until(
+        &self,
+        halt: Option<&Halt>,
+        rows: &Rows,
+        naming: Naming,
+    ) -> Result<Vec<TrajectoryId>> {
         let open = self.enter_to_write(DOING)?;
         validate::rows(rows, &self.facts, naming)?;
         if rows.len == 0 {
@@ -25,7 +53,7 @@ impl Store {
         }
         let now = self.clock.now_ms();
         let insert = |connection: &Connection| insert(connection, rows, &self.facts, now);
-        let ids = open.connections.write(DOING, insert)?;
+        let ids = open.connections.write_until(halt, DOING, insert)?;
         open.rows_came(rows.len);
         Ok(ids)
     }

@@ -21,6 +21,7 @@ mod model;
 mod news;
 mod open;
 mod options;
+mod patience;
 mod pattern;
 mod promises;
 mod prune;
@@ -78,6 +79,8 @@ pub struct Store {
     process: u32,
     stop: Arc<AtomicBool>,
     news: Arc<News>,
+    /// Whether the mirror has seen the file: from then on catching up is quick.
+    awake: Arc<AtomicBool>,
     gate: RwLock<Option<Arc<Open>>>,
 }
 
@@ -95,6 +98,7 @@ struct Open {
     me: Weak<Open>,
     connections: Connections,
     mirror: RwLock<Mirror>,
+    awake: Arc<AtomicBool>,
     book: Mutex<Book>,
     cache: Mutex<Cache>,
     /// Whether the cache is asked at all.
@@ -119,7 +123,7 @@ impl Store {
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         let (target, connection, facts) = open::open(path, &options)?;
         let (facts, stop) = (Arc::new(facts), Arc::new(AtomicBool::new(false)));
-        let news = Arc::new(News::default());
+        let (news, awake) = (Arc::new(News::default()), Arc::new(AtomicBool::new(false)));
         if facts.graph_changed {
             news.tell(format!("the index is built anew under {}", facts.hnsw));
         }
@@ -134,6 +138,7 @@ impl Store {
             me: Weak::clone(me),
             connections: Connections::new(target, connection),
             mirror: RwLock::new(Mirror::new(&facts)),
+            awake: Arc::clone(&awake),
             book: Mutex::new(Book::default()),
             cached: cache.enabled(),
             cache: Mutex::new(cache),
@@ -149,11 +154,12 @@ impl Store {
             process: std::process::id(),
             stop,
             news,
+            awake,
             gate: RwLock::new(Some(open)),
         })
     }
 
-    /// Ends running searches with [`Error::Closed`], waits for other work, lets go of the file and ends every thread of
+    /// Ends running searches and other long work with [`Error::Closed`] (a write among it is undone), waits for the rest, lets go of the file and ends every thread of
     /// this store. Rows that are not linked yet are linked after the next opening. A second call does nothing.
     pub fn close(&self) -> Result<()> {
         if self.forked() {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use rusqlite::Connection;
 
 use super::insert::succeeded;
+use super::patience::Halt;
 use super::remove::{Doomed, remove};
 use super::{Store, validate};
 use crate::error::{During, Error, Result};
@@ -76,7 +77,13 @@ struct Step {
 
 impl Store {
     /// Deletes the steps that the rule condemns, in one transaction; how many that were, or would be.
-    pub fn prune(&self, rule: &Prune) -> Result<usize> {
+    ///
+    /// `poll` is asked whether to go on; an error from it ends the pruning, and everything stays.
+    pub fn prune(&self, rule: &Prune, poll: &mut dyn FnMut() -> Result<()>) -> Result<usize> {
+        self.patiently(poll, |halt| self.prune_until(halt, rule))
+    }
+
+    fn prune_until(&self, halt: &Halt, rule: &Prune) -> Result<usize> {
         let open = if rule.dry_run { self.enter()? } else { self.enter_to_write(DOING)? };
         if let Some(days) = rule.keep_days {
             validate::finite("keep_days", days)?;
@@ -87,12 +94,12 @@ impl Store {
         validate::not_nan("min_return", rule.min_return)?;
         let now = self.clock.now_ms();
         if rule.dry_run {
-            return open.connections.read(|reader| {
+            return open.connections.read_until(Some(halt), |reader| {
                 let steps = judged(&reader.connection, rule, now)?;
                 Ok(steps.iter().filter(|step| step.goes).count())
             });
         }
-        open.connections.write(DOING, |connection| {
+        open.connections.write_until(Some(halt), DOING, |connection| {
             let steps = judged(connection, rule, now)?;
             let (mut doomed, mut totals) = (Vec::new(), HashMap::new());
             for Step { row, goes, .. } in steps {

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::Store;
 use super::change::{Change, log};
 use super::episode::{STEP_ORDER, id_of};
+use super::patience::Halt;
 use super::span::ROWS_OF;
 use super::validate;
 use crate::error::{During, Error, Result};
@@ -38,10 +39,21 @@ impl Store {
     }
 
     /// Computes the returns of every episode, or of those that have a step without one; how many episodes that were.
-    pub fn compute_all_returns(&self, gamma: f64, missing_only: bool) -> Result<usize> {
+    ///
+    /// `poll` is asked whether to go on; an error from it ends that, and no return is changed.
+    pub fn compute_all_returns(
+        &self,
+        gamma: f64,
+        missing_only: bool,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<usize> {
+        self.patiently(poll, |halt| self.compute_until(halt, gamma, missing_only))
+    }
+
+    fn compute_until(&self, halt: &Halt, gamma: f64, missing_only: bool) -> Result<usize> {
         let open = self.enter_to_write(DOING)?;
         validate::gamma(gamma)?;
-        open.connections.write(DOING, |connection| {
+        open.connections.write_until(Some(halt), DOING, |connection| {
             let sql = if missing_only {
                 "SELECT DISTINCT episode FROM trajectory WHERE return_to_go IS NULL"
             } else {

@@ -1,6 +1,7 @@
 //! The way of a query: cache, catch up, filter and scan in memory, rerank at full precision, read the rows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -104,6 +105,20 @@ pub struct Neighbor {
 }
 
 impl Store {
+    /// Whether the rows were read into the index once: from then on a search is quick.
+    pub fn is_awake(&self) -> bool {
+        self.awake.load(Ordering::Relaxed)
+    }
+
+    /// Reads the rows into the index, as the first search does by itself, while `poll` is asked whether to go on; an error
+    /// from it ends that.
+    pub fn awaken(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        if self.is_awake() {
+            return Ok(());
+        }
+        self.patiently(poll, |halt| self.enter()?.in_sync_until(Some(halt), |_, _| Ok(())))
+    }
+
     /// The nearest rows to a state, read whole.
     pub fn search(&self, query: &Query) -> Result<Arc<Answer>> {
         let open = self.enter()?;
@@ -255,6 +270,7 @@ impl Store {
 
     /// Checks many queries; how many there are.
     fn check_queries(&self, queries: &[f32], options: &SearchOptions) -> Result<usize> {
+        drop(self.enter()?); // no queries at all are refused by a closed store too
         options.check()?;
         let metric = options.metric.unwrap_or(self.metric());
         let wide = self.dimension();
@@ -300,6 +316,7 @@ impl Store {
         poll: &mut dyn FnMut() -> Result<()>,
         mut work: impl FnMut(&Open, &[T]) -> Result<()>,
     ) -> Result<()> {
+        self.awaken(poll)?;
         for slice in queries.chunks(SLICE * width) {
             poll()?;
             work(&*self.enter()?, slice)?;

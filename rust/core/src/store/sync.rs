@@ -13,6 +13,7 @@ use super::change::{Change, Position};
 use super::connections::{Reader, Stamp};
 use super::insert::succeeded;
 use super::open::Facts;
+use super::patience::Halt;
 use super::span::ROWS_OF;
 use super::{Open, UNPOISONED, encode};
 use crate::error::{During, Error, Result};
@@ -68,10 +69,22 @@ impl Open {
         &self,
         work: impl FnOnce(&mut Reader, &Mirror) -> Result<T>,
     ) -> Result<T> {
-        self.connections.read(|reader| {
+        self.in_sync_until(None, work)
+    }
+
+    /// [`Self::in_sync`], ended by the halt if there is one.
+    pub(super) fn in_sync_until<T>(
+        &self,
+        halt: Option<&Halt>,
+        work: impl FnOnce(&mut Reader, &Mirror) -> Result<T>,
+    ) -> Result<T> {
+        self.connections.read_until(halt, |reader| {
             let mirror = loop {
                 let position = position(reader)?;
-                let mirror = self.mirror.read().expect(UNPOISONED);
+                let mirror = match halt {
+                    Some(halt) => halt.take(|| self.mirror.try_read())?,
+                    None => self.mirror.read().expect(UNPOISONED),
+                };
                 if mirror.at == Some(position) {
                     break mirror;
                 }
@@ -80,7 +93,7 @@ impl Open {
                 if ahead {
                     reader.renew()?;
                 } else {
-                    self.catch_up(reader, position)?;
+                    self.catch_up(reader, position, halt)?;
                 }
             };
             work(reader, &mirror)
@@ -95,10 +108,15 @@ impl Open {
         Ok(mirror.at.is_some_and(|at| at >= position).then(|| work(&mirror)))
     }
 
-    fn catch_up(&self, reader: &Reader, to: Position) -> Result<()> {
+    fn catch_up(&self, reader: &Reader, to: Position, halt: Option<&Halt>) -> Result<()> {
         let rows = {
-            let mut mirror = self.mirror.write().expect(UNPOISONED);
-            mirror.catch_up(reader, self, to)?;
+            let mut mirror = match halt {
+                Some(halt) => halt.take(|| self.mirror.try_write())?,
+                None => self.mirror.write().expect(UNPOISONED),
+            };
+            let moved = mirror.catch_up(reader, self, to);
+            self.awake.store(moved.is_ok(), Ordering::Relaxed);
+            moved?;
             mirror.index.len()
         };
         // rows of other processes come this way too

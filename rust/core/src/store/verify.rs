@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::connections::Reader;
+use super::patience::Halt;
 use super::promises::QUESTIONS;
 use super::sync::{Mirror, ROWS, entry};
 use super::{Open, Store, encode};
@@ -45,14 +46,21 @@ impl VerifyReport {
 
 impl Store {
     /// Reads everything and reports what is wrong. `deep` also compares what is derived with the rows.
-    pub fn verify(&self, deep: bool) -> Result<VerifyReport> {
+    ///
+    /// `poll` is asked whether to go on; an error from it ends the reading.
+    pub fn verify(&self, deep: bool, poll: &mut dyn FnMut() -> Result<()>) -> Result<VerifyReport> {
+        self.patiently(poll, |halt| self.look_through(deep, halt))
+    }
+
+    fn look_through(&self, deep: bool, halt: &Halt) -> Result<VerifyReport> {
         let started = Instant::now();
         let open = self.enter()?;
         let mut report = VerifyReport::default();
-        let read = open.connections.read(|reader| self.inspect(reader, &mut report));
+        let read =
+            open.connections.read_until(Some(halt), |reader| self.inspect(reader, &mut report));
         tolerate(read, &mut report)?;
         if deep && report.ok() {
-            let compared = open.in_sync(|reader, mirror| {
+            let compared = open.in_sync_until(Some(halt), |reader, mirror| {
                 let indexed = mirror.index.len();
                 if indexed != report.rows {
                     report

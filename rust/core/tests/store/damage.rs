@@ -74,7 +74,7 @@ fn verified_after(sql: &str) -> Vec<String> {
     store.upsert_pattern("p0", Some(&action(9)), None, Some("[1]")).unwrap();
     store.close().unwrap();
     Connection::open(folder.path("store.db")).unwrap().execute_batch(sql).unwrap();
-    let report = folder.store().verify(false).unwrap();
+    let report = folder.store().verify(false, &mut || Ok(())).unwrap();
     assert_eq!(report.ok(), report.problems.is_empty());
     report.problems
 }
@@ -144,7 +144,7 @@ fn a_torn_page_is_told_or_refused_but_never_believed() {
         file.write_all(&[0xA5; 8192]).unwrap();
         drop(file);
         match Store::open(&path, options()) {
-            Ok(store) => assert!(!store.verify(false).unwrap().ok(), "page {page}"),
+            Ok(store) => assert!(!store.verify(false, &mut || Ok(())).unwrap().ok(), "page {page}"),
             Err(error) => assert!(matches!(error, Error::Corrupt { .. }), "page {page}: {error}"),
         }
     }

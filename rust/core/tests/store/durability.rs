@@ -45,7 +45,7 @@ fn what_was_returned_survives_a_kill() {
     assert_eq!(ids.len(), 300);
     let store = folder.store();
     assert_eq!(store.get(&ids).unwrap().len, 300);
-    let report = store.verify(true).unwrap();
+    let report = store.verify(true, &mut || Ok(())).unwrap();
     assert!(report.ok(), "{:?}", report.problems);
     assert_eq!(report.rows % 3, 0, "half a transaction");
 }
@@ -92,7 +92,7 @@ fn a_failed_insert_leaves_no_trace() {
     let mut rows = steps("f", 3, 5);
     rows.rewards = vec![f64::MAX, f64::MAX, 0.0]; // their sum is found out inside the transaction
     assert!(store.insert(&rows, precedent_core::store::Naming::Columns).is_err());
-    assert!(store.verify(true).unwrap().ok());
+    assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
     assert_eq!(store.episode_names(&all()).unwrap(), ["e"]);
     let ids = insert(&store, &steps("g", 1, 9));
     assert_eq!(ids[0].row_key().0, 3, "a key was lost");

@@ -74,7 +74,11 @@ fn a_row_is_found_the_instant_its_insert_returned_and_a_deleted_one_never_again(
         assert_eq!(indexed(&store), ("graph", 0));
         assert_eq!(size(&store), 1500 + 3 * 40);
         assert!(recall(&store, &all()) >= 0.95);
-        assert!(store.verify(true).unwrap().ok(), "{:?}", store.verify(true).unwrap());
+        assert!(
+            store.verify(true, &mut || Ok(())).unwrap().ok(),
+            "{:?}",
+            store.verify(true, &mut || Ok(())).unwrap()
+        );
         store.close().unwrap();
     }
 }
@@ -130,7 +134,7 @@ fn a_fifth_of_dead_rows_is_cleared_out_of_the_graph() {
     for at in (1900..4000).step_by(97) {
         assert_eq!(store.search(&nearest(state(at), 1)).unwrap().rows.ids, ids[at as usize..][..1]);
     }
-    assert!(store.verify(true).unwrap().ok());
+    assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn stores_on_one_file_follow_each_other_with_graphs_of_their_own() {
     flush(&reader);
     assert!(recall(&reader, &all()) >= 0.95);
     for store in [writer, reader] {
-        assert!(store.verify(true).unwrap().ok());
+        assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
         store.close().unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod counters;
 mod damage;
 mod durability;
 mod filters;
+mod endings;
 mod graph;
 mod input;
 mod learning;

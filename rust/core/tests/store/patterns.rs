@@ -50,7 +50,7 @@ fn a_described_pattern_outlives_its_uses() {
     assert_eq!(store.pattern_ids().unwrap(), ["p1"]);
     let pattern = store.get_pattern("p1").unwrap();
     assert_eq!((pattern.uses, pattern.successes, pattern.mean_reward), (0, 0, None));
-    assert!(store.verify(true).unwrap().ok());
+    assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
 }
 
 #[test]

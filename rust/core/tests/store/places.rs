@@ -46,14 +46,17 @@ fn a_store_that_is_only_read_needs_a_file_and_leaves_it_alone() {
     let before = std::fs::read(&path).unwrap();
     let store = Store::open(&path, read_only()).unwrap();
     assert_eq!(store.search(&nearest(state(2), 1)).unwrap().rows.ids, ids[2..3]);
-    assert_eq!(store.prune(&Prune { dry_run: true, ..Prune::default() }).unwrap(), 5);
+    assert_eq!(
+        store.prune(&Prune { dry_run: true, ..Prune::default() }, &mut || Ok(())).unwrap(),
+        5
+    );
     let writes: [(&str, Result<(), Error>); 9] = [
         ("insert", store.insert(&steps("e", 1, 0), precedent_core::store::Naming::One).map(drop)),
         ("delete", store.delete(&ids).map(drop)),
         ("set_episode", store.set_episode("e", Some(true), None)),
         ("compute_returns", store.compute_returns("e", 0.9, None).map(drop)),
-        ("compute_all_returns", store.compute_all_returns(0.9, false).map(drop)),
-        ("prune", store.prune(&Prune::default()).map(drop)),
+        ("compute_all_returns", store.compute_all_returns(0.9, false, &mut || Ok(())).map(drop)),
+        ("prune", store.prune(&Prune::default(), &mut || Ok(())).map(drop)),
         ("upsert_pattern", store.upsert_pattern("p", None, None, None)),
         ("delete_pattern", store.delete_pattern("p0")),
         ("save_model", store.save_model("m", b"").map(drop)),
@@ -61,7 +64,7 @@ fn a_store_that_is_only_read_needs_a_file_and_leaves_it_alone() {
     for (name, outcome) in writes {
         assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{name}: {outcome:?}");
     }
-    assert!(store.verify(true).unwrap().ok());
+    assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
     store.close().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

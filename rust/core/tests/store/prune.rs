@@ -28,11 +28,11 @@ fn put(store: &Store, episode: &str, said: &[(f64, Option<f64>, bool)]) {
 /// Prunes by count first, then for good; the rewards that are left.
 fn left(store: &Store, rule: Prune) -> Vec<f64> {
     let before = size(store);
-    let counted = store.prune(&Prune { dry_run: true, ..rule }).unwrap();
+    let counted = store.prune(&Prune { dry_run: true, ..rule }, &mut || Ok(())).unwrap();
     assert_eq!(size(store), before, "a dry run deletes nothing");
-    assert_eq!(store.prune(&rule).unwrap(), counted);
+    assert_eq!(store.prune(&rule, &mut || Ok(())).unwrap(), counted);
     assert_eq!(size(store), before - counted);
-    let report = store.verify(true).unwrap();
+    let report = store.verify(true, &mut || Ok(())).unwrap();
     assert!(report.ok(), "{:?}", report.problems);
     store.get_keys(&store.keys_matching(&all()).unwrap()).unwrap().rewards
 }
@@ -112,7 +112,7 @@ fn whole_episodes_go_worst_first_until_the_size_holds() {
 #[test]
 fn rules_that_are_not_numbers_are_refused() {
     let store = memory();
-    let refused = |rule: Prune| match store.prune(&rule) {
+    let refused = |rule: Prune| match store.prune(&rule, &mut || Ok(())) {
         Err(Error::Invalid { field, .. }) => field,
         other => panic!("{other:?}"),
     };

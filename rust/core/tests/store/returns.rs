@@ -49,8 +49,8 @@ fn every_episode_or_only_those_that_lack_a_return() {
             .len(),
         2
     );
-    assert_eq!(store.compute_all_returns(0.9, true).unwrap(), 399);
-    assert_eq!(store.compute_all_returns(0.9, true).unwrap(), 0);
+    assert_eq!(store.compute_all_returns(0.9, true, &mut || Ok(())).unwrap(), 399);
+    assert_eq!(store.compute_all_returns(0.9, true, &mut || Ok(())).unwrap(), 0);
     assert_eq!(store.episode("e7").unwrap().rows.returns, [0.05, 0.1]);
     assert_eq!(
         store
@@ -59,7 +59,7 @@ fn every_episode_or_only_those_that_lack_a_return() {
             .len(),
         800
     );
-    assert_eq!(store.compute_all_returns(0.9, false).unwrap(), 400);
+    assert_eq!(store.compute_all_returns(0.9, false, &mut || Ok(())).unwrap(), 400);
     assert!((store.episode("e7").unwrap().rows.returns[0] - 0.09).abs() < 1e-12);
 }
 
@@ -69,7 +69,10 @@ fn bad_discounts_and_unknown_episodes_are_refused() {
     insert(&store, &steps("e", 1, 0));
     for gamma in [-0.1, 1.1, f64::NAN] {
         assert!(matches!(store.compute_returns("e", gamma, None), Err(Error::Invalid { .. })));
-        assert!(matches!(store.compute_all_returns(gamma, true), Err(Error::Invalid { .. })));
+        assert!(matches!(
+            store.compute_all_returns(gamma, true, &mut || Ok(())),
+            Err(Error::Invalid { .. })
+        ));
     }
     assert!(matches!(store.compute_returns("e", 0.9, Some(f64::NAN)), Err(Error::Invalid { .. })));
     assert!(matches!(store.compute_returns("f", 0.9, None), Err(Error::NotFound { .. })));

@@ -94,7 +94,7 @@ fn apply(store: &Store, list: &mut Vec<Kept>, step: Step) {
                 unit: Unit::Step,
                 dry_run: false,
             };
-            let gone = store.prune(&rule).unwrap();
+            let gone = store.prune(&rule, &mut || Ok(())).unwrap();
             assert_eq!(gone, list.len().saturating_sub(size));
             let value = |kept: &Kept| kept.value.unwrap_or(f64::NEG_INFINITY);
             list.sort_by(|a, b| {
@@ -138,7 +138,7 @@ fn agree(store: &Store, list: &[Kept]) {
         };
         assert!(!store.keys_matching(&rich).unwrap().is_empty());
     }
-    let report = store.verify(true).unwrap();
+    let report = store.verify(true, &mut || Ok(())).unwrap();
     assert!(report.ok(), "{:?}", report.problems);
 }
 

@@ -31,7 +31,7 @@ fn found_again(folder: &Folder, rows: usize) -> Vec<String> {
     let stats = store.stats().unwrap();
     assert_eq!((stats.total_trajectories, stats.index_state), (rows, "graph"));
     assert!(recall(&store, &all()) >= 0.95);
-    let report = store.verify(true).unwrap();
+    let report = store.verify(true, &mut || Ok(())).unwrap();
     assert!(report.ok(), "{:?}", report.problems);
     store.close().unwrap();
     store.news()
@@ -157,7 +157,7 @@ fn a_copy_of_a_store_has_an_identity_of_its_own() {
     saved(&folder, 500);
     let store = open(&folder);
     let copy = Folder::new();
-    store.backup(&copy.path("store.db")).unwrap();
+    store.backup(&copy.path("store.db"), &mut || Ok(())).unwrap();
     drop(store);
     std::fs::copy(beside(&folder), beside(&copy)).unwrap();
     let news = found_again(&copy, 500);
@@ -251,7 +251,10 @@ fn every_metric_and_every_code_is_saved_and_found() {
             store.search(&nearest(state(1), 1)).unwrap();
             assert_eq!(store.stats().unwrap().index_state, "graph");
             assert!(recall(&store, &all()) >= 0.9, "{metric:?} {quantization:?}");
-            assert!(store.verify(true).unwrap().ok(), "{metric:?} {quantization:?}");
+            assert!(
+                store.verify(true, &mut || Ok(())).unwrap().ok(),
+                "{metric:?} {quantization:?}"
+            );
             assert_eq!(store.news(), [""; 0]);
         }
     }

@@ -128,16 +128,25 @@ fn a_copy_is_a_whole_store_that_goes_its_own_way() {
     rows.returns.fill(0.0); // NaN is not equal to itself
     let ids = insert(&store, &rows);
     let copy = folder.path("deep/copy.db");
-    store.backup(&copy).unwrap();
-    store.backup(&copy).unwrap();
+    store.backup(&copy, &mut || Ok(())).unwrap();
+    store.backup(&copy, &mut || Ok(())).unwrap();
     insert(&store, &steps("later", 1, 9));
     let other = Store::open(&copy, options()).unwrap();
     assert_eq!(other.get(&ids).unwrap(), store.get(&ids).unwrap());
     assert_eq!(size(&other), 4);
-    assert!(other.verify(true).unwrap().ok());
-    assert!(matches!(store.backup(&copy), Err(Error::Access { .. })), "the copy is open");
-    assert!(matches!(store.backup(&folder.path("store.db")), Err(Error::Invalid { .. })));
-    assert!(matches!(store.backup(&folder.path("deep")), Err(Error::Access { .. })));
+    assert!(other.verify(true, &mut || Ok(())).unwrap().ok());
+    assert!(
+        matches!(store.backup(&copy, &mut || Ok(())), Err(Error::Access { .. })),
+        "the copy is open"
+    );
+    assert!(matches!(
+        store.backup(&folder.path("store.db"), &mut || Ok(())),
+        Err(Error::Invalid { .. })
+    ));
+    assert!(matches!(
+        store.backup(&folder.path("deep"), &mut || Ok(())),
+        Err(Error::Access { .. })
+    ));
     let none: Vec<_> =
         std::fs::read_dir(folder.path("deep")).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert!(none.iter().all(|name| !name.to_string_lossy().starts_with(".copy")), "{none:?}");
@@ -148,7 +157,7 @@ fn what_is_in_memory_can_be_copied_to_a_file() {
     let folder = Folder::new();
     let store = memory();
     let ids = insert(&store, &steps("e", 2, 0));
-    store.backup(&folder.path("copy.db")).unwrap();
+    store.backup(&folder.path("copy.db"), &mut || Ok(())).unwrap();
     let read_only = Options { read_only: true, ..Options::default() };
     let copy = Store::open(&folder.path("copy.db"), read_only).unwrap();
     assert_eq!(copy.get(&ids).unwrap().rewards, [0.0, 0.1]);
@@ -182,7 +191,7 @@ fn batches_of_every_length_come_back_whole_and_in_order() {
         assert!(ids.is_sorted_by(|a, b| a.row_key().0 + 1 == b.row_key().0), "{n} rows");
         seed += n as u64;
     }
-    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+    assert_eq!(store.verify(true, &mut || Ok(())).unwrap().problems, [] as [&str; 0]);
 }
 
 #[test]
@@ -194,7 +203,7 @@ fn keys_go_on_after_the_newest_rows_were_deleted() {
     let later = insert(&store, &rows);
     assert_eq!(later[0].row_key().0, ids[39].row_key().0 + 1);
     assert_eq!(store.get(&later).unwrap().states, rows.states);
-    assert!(store.verify(true).unwrap().ok());
+    assert!(store.verify(true, &mut || Ok(())).unwrap().ok());
 }
 
 #[test]
@@ -220,7 +229,7 @@ fn actions_that_share_a_hash_stay_apart() {
         .query_row("SELECT count(*) FROM action", [], |row| row.get(0))
         .unwrap();
     assert_eq!(actions, 20 + 20 + 19, "the second batch finds what the first one added");
-    let problems = store.verify(true).unwrap().problems;
+    let problems = store.verify(true, &mut || Ok(())).unwrap().problems;
     assert_eq!(problems.len(), 19, "what was shifted, and none that gave way to it: {problems:?}");
     assert!(problems.iter().all(|told| told.contains("is not the one whose hash")), "{problems:?}");
 }
@@ -232,5 +241,5 @@ fn two_names_for_one_pattern_in_a_batch_share_its_actions() {
     rows.actions = [action(0), action(0)].concat();
     rows.patterns = Labels { names: vec!["p0".into(), "p0".into()], codes: vec![0, 1] };
     insert(&store, &rows);
-    assert_eq!(store.verify(true).unwrap().problems, [] as [&str; 0]);
+    assert_eq!(store.verify(true, &mut || Ok(())).unwrap().problems, [] as [&str; 0]);
 }
