@@ -1,10 +1,12 @@
 """Errors: one tree, readable messages, fields that survive pickling."""
 
+import errno
 import inspect
 import pickle
 
 import pytest
 
+import precedent
 from precedent import errors
 from precedent.errors import (
     ClosedError,
@@ -92,3 +94,19 @@ def test_the_fields_say_what_a_program_needs():
     assert (SPECIAL[EncoderMismatchError].stored, SPECIAL[EncoderMismatchError].given) == ("a", "b")
     assert (SPECIAL[InsufficientDataError].required, SPECIAL[InsufficientDataError].available) == (100, 7)
     assert SPECIAL[NoActionError].lacked == {1: "no precedent", 3: "no network"}
+
+
+def test_an_error_of_the_system_is_the_cause_with_its_number(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.AccessError) as raised:
+        precedent.TrajectoryStore(tmp_path / "file" / "agent.db")
+    assert isinstance(raised.value.__cause__, NotADirectoryError)
+    assert raised.value.__cause__.errno == errno.ENOTDIR
+
+
+def test_an_error_of_the_system_does_not_speak_of_a_temporary_file(tmp_path):
+    layer = precedent.DecisionLayer(2, 2, hidden_size=2)
+    with pytest.raises(errors.StorageError) as raised:
+        layer.save(tmp_path / "missing" / "layer.weights")
+    assert ".tmp" not in str(raised.value)
+    assert isinstance(raised.value.__cause__, FileNotFoundError)

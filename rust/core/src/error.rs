@@ -66,10 +66,12 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// No room left.
-    #[error("{doing}: the disk is full")]
+    #[error("{doing}: the disk {}is full", of(path.as_deref()))]
     DiskFull {
         /// The attempt, as a gerund phrase.
         doing: &'static str,
+        /// The file that was being written; `None` is memory.
+        path: Option<PathBuf>,
         /// What SQLite or the system said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -80,6 +82,8 @@ pub enum Error {
         path: PathBuf,
         /// The reason, as a phrase.
         why: String,
+        /// What the system said, where it was asked.
+        source: Option<std::io::Error>,
     },
     /// The file belongs to another program.
     #[error("{} is not a Precedent file: {why}", path.display())]
@@ -130,7 +134,7 @@ pub enum Error {
     #[error("the layer has not been trained: train it, load weights or set them first")]
     NotTrained,
     /// Too few trajectories match to train on.
-    #[error("training needs at least {required} trajectories, {available} match")]
+    #[error("at least {required} {} needed, {available} match", trajectories(*required))]
     InsufficientData {
         /// `min_trajectories`.
         required: usize,
@@ -163,21 +167,41 @@ impl Error {
         use std::io::ErrorKind as Kind;
         match source.kind() {
             Kind::StorageFull | Kind::QuotaExceeded => {
-                Self::DiskFull { doing, source: Box::new(source) }
+                Self::DiskFull { doing, path: Some(path.to_owned()), source: Box::new(source) }
             }
             Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-                Self::Access { path: path.to_owned(), why: format!("{doing} it: {source}") }
+                Self::access(path, format!("{doing} it: {source}"), source)
             }
-            Kind::IsADirectory => Self::Access {
-                path: path.to_owned(),
-                why: "a folder is in the file's place".into(),
-            },
+            Kind::IsADirectory => Self::access(path, "a folder is in the file's place", source),
             Kind::NotADirectory | Kind::AlreadyExists => {
-                Self::Access { path: path.to_owned(), why: "a file is in a folder's place".into() }
+                Self::access(path, "a file is in a folder's place", source)
             }
             _ => Self::Io { doing, path: path.to_owned(), source },
         }
     }
+
+    /// An [`Error::Access`] that the system is the reason of.
+    pub(crate) fn access(path: &Path, why: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Access { path: path.to_owned(), why: why.into(), source: Some(source) }
+    }
+
+    /// Adds the file to a full disk that SQLite told of: it does not say which.
+    pub(crate) fn of_file(self, file: Option<&Path>) -> Self {
+        match self {
+            Self::DiskFull { doing, path: None, source } => {
+                Self::DiskFull { doing, path: file.map(Path::to_owned), source }
+            }
+            other => other,
+        }
+    }
+}
+
+fn of(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| format!("of {} ", path.display()))
+}
+
+fn trajectories(count: usize) -> &'static str {
+    if count == 1 { "trajectory is" } else { "trajectories are" }
 }
 
 /// Adds to a failure of SQLite what was being done.
@@ -192,7 +216,9 @@ impl<T> During<T> for rusqlite::Result<T> {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Busy { doing, source }
             }
-            Some(ErrorCode::DiskFull) => Error::DiskFull { doing, source: Box::new(source) },
+            Some(ErrorCode::DiskFull) => {
+                Error::DiskFull { doing, path: None, source: Box::new(source) }
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Error::Corrupt { what: format!("{doing}: the file is damaged ({source})") }
             }

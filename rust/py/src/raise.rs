@@ -91,11 +91,16 @@ fn exception(err: Error) -> PyErr {
     }
 }
 
-/// What stood behind the error, for `__cause__`.
+/// What stood behind the error, for `__cause__`: the system's word as an `OSError` with its number, any other as text.
 fn cause(err: &Error) -> Option<PyErr> {
-    let text = err.source()?.to_string();
-    Some(match err {
-        Error::Io { .. } => PyOSError::new_err(text),
-        _ => PyRuntimeError::new_err(text),
+    let source = err.source()?;
+    let text = source.to_string();
+    let Some(said) = source.downcast_ref::<std::io::Error>() else {
+        return Some(PyRuntimeError::new_err(text));
+    };
+    // OSError makes of a number the class that Python has for it, as open() does.
+    Some(match said.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, text)),
+        None => PyOSError::new_err(text),
     })
 }

@@ -28,7 +28,9 @@ impl Store {
             return Err(Error::invalid("path", "a file", path.display()));
         }
         let io = |source| Error::io(DOING, path, source);
-        let refuse = |why: &str| Err(Error::Access { path: path.to_owned(), why: why.to_owned() });
+        let refuse = |why: &str| {
+            Err(Error::Access { path: path.to_owned(), why: why.to_owned(), source: None })
+        };
         let target = std::path::absolute(path).map_err(io)?;
         if target.is_dir() {
             return refuse("a folder is in the file's place");
@@ -48,14 +50,14 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(io)?;
         let mut named = tempfile::Builder::new();
         named.prefix(".copy-");
-        #[cfg(unix)]
-        named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // as SQLite makes files
-        let unfinished = named.tempfile_in(folder).map_err(io)?;
+        let make = |path: &Path| File::options().write(true).create_new(true).open(path);
+        let unfinished = named.make_in(folder, make).map_err(io)?;
         let name = unfinished.path().to_str();
         let name = name.ok_or_else(|| Error::invalid("path", "a path in UTF-8", path.display()))?;
-        open.connections.bare(halt, |connection| {
+        let copy = |connection: &Connection| {
             connection.execute("VACUUM INTO ?", [name]).map(drop).during(DOING)
-        })?;
+        };
+        open.connections.bare(halt, copy).map_err(|why| why.of_file(Some(&target)))?;
         rename_copy(Path::new(name))?;
         unfinished.as_file().sync_all().map_err(io)?;
         unfinished.persist(&target).map_err(|why| io(why.error))?;

@@ -267,7 +267,7 @@ impl Connections {
             // SQLite may have rolled back by itself; if it cannot now, the next BEGIN will say so.
             let _ = run(connection, "ROLLBACK", doing);
         }
-        result
+        result.map_err(|why| why.of_file(self.file()))
     }
 
     /// Copies the log into the file and closes everything.

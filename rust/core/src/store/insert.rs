@@ -215,3 +215,52 @@ fn label(connection: &Connection, text: &str) -> Result<i64> {
     let mut add = connection.prepare_cached("INSERT INTO label (text) VALUES (?)").during(DOING)?;
     add.insert([text]).during(DOING)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Naming, Rows, Store};
+    use crate::error::{During, Error};
+    use crate::store::Options;
+
+    fn rows(n: usize) -> Rows {
+        Rows {
+            len: n,
+            states: vec![1.0; 8 * n],
+            actions: vec![1.0; 8 * n],
+            rewards: vec![1.0; n],
+            returns: vec![f64::NAN; n],
+            patterns: std::iter::repeat_n("p", n).collect(),
+            episodes: std::iter::repeat_n("e", n).collect(),
+            task_types: std::iter::repeat_n("t", n).collect(),
+            ..Rows::default()
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_file_and_the_store_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let options = Options { dimension: Some(8), ..Options::default() };
+        let store = Store::open(&path, options).unwrap();
+        store.insert(&rows(3), Naming::Columns).unwrap();
+        let limit = |pages: i64| {
+            let open = store.enter().unwrap();
+            let set = |connection: &rusqlite::Connection| {
+                let told =
+                    connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+                told.during("limiting the file")
+            };
+            open.connections.write("limiting the file", set).unwrap();
+        };
+        limit(1); // SQLite takes as many as there are
+        let refused = store.insert(&rows(5000), Naming::Columns);
+        let Err(Error::DiskFull { path: Some(told), .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!(told, &path);
+        let text = refused.unwrap_err().to_string();
+        assert_eq!(text, format!("inserting trajectories: the disk of {} is full", path.display()));
+        assert_eq!(store.stats().unwrap().total_trajectories, 3);
+        limit(1_000_000);
+        store.insert(&rows(5000), Naming::Columns).unwrap();
+        assert_eq!(store.verify(true, &mut || Ok(())).unwrap().problems, [] as [&str; 0]);
+    }
+}

@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Target, Connection
     };
     if !memory {
         // An absolute path: the process may change its folder, and SQLite must not take "file:" for a URI.
-        let file = std::path::absolute(path).map_err(|why| access(path, why.to_string()))?;
+        let file = std::path::absolute(path).map_err(|why| refused(path, why))?;
         prepare_place(&file, options.read_only)?;
         target.path = Some(file);
     }
@@ -73,7 +73,12 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Target, Connection
 }
 
 fn access(path: &Path, why: impl Into<String>) -> Error {
-    Error::Access { path: path.to_owned(), why: why.into() }
+    Error::Access { path: path.to_owned(), why: why.into(), source: None }
+}
+
+/// An [`Error::Access`] with what the system said.
+fn refused(path: &Path, why: std::io::Error) -> Error {
+    Error::access(path, why.to_string(), why)
 }
 
 /// Looks at what lies at the path before SQLite does, and makes the folder it is to lie in.
@@ -84,25 +89,32 @@ fn prepare_place(file: &Path, read_only: bool) -> Result<()> {
         Ok(_) => Ok(()),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             if read_only {
-                return Err(access(file, "there is no such file to read"));
+                return Err(Error::access(file, "there is no such file to read", why));
             }
             let parent = file.parent().unwrap_or(Path::new("/"));
-            std::fs::create_dir_all(parent).map_err(|why| access(file, why.to_string()))
+            std::fs::create_dir_all(parent).map_err(|why| refused(file, why))
         }
-        Err(why) => Err(access(file, why.to_string())),
+        Err(why) => Err(refused(file, why)),
     }
 }
 
 fn check_magic(file: &Path) -> Result<()> {
     use std::io::Read;
     let mut start = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|why| access(file, why.to_string()))?;
-    opened.take(16).read_to_end(&mut start).map_err(|why| access(file, why.to_string()))?;
+    let opened = std::fs::File::open(file).map_err(|why| refused(file, why))?;
+    opened.take(16).read_to_end(&mut start).map_err(|why| refused(file, why))?;
     if start != b"SQLite format 3\0" {
         let why = "it is no SQLite database".to_owned();
         return Err(Error::Format { path: file.to_owned(), why });
     }
     Ok(())
+}
+
+/// An [`Error::Access`] of a file that SQLite cannot open. It keeps the system's reason to itself, so the system is asked
+/// again.
+fn unopened_by(path: &Path, why: &rusqlite::Error) -> Error {
+    let asked = std::fs::File::options().read(true).write(true).open(path);
+    Error::Access { path: path.to_owned(), why: why.to_string(), source: asked.err() }
 }
 
 /// The first connection. A file that nobody can write to, in a folder where no log can be made, is read as it lies.
@@ -120,9 +132,9 @@ fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
             let logged = log.is_some_and(|log| log.metadata().is_ok_and(|found| found.len() > 0));
             if target.read_only && !logged {
                 target.immutable = true;
-                return target.connect(true).map_err(|why| access(path, why.to_string()));
+                return target.connect(true).map_err(|why| unopened_by(path, &why));
             }
-            Err(access(path, why.to_string()))
+            Err(unopened_by(path, &why))
         }
         Err(why) if why.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             Err(Error::Format { path: path.to_owned(), why: why.to_string() })

@@ -110,7 +110,7 @@ pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<()> {
         "it has format version {found}, this library reads {NEWEST}; open it once for writing, \
          which brings it there"
     );
-    Err(Error::Access { path: path.to_owned(), why })
+    Err(Error::Access { path: path.to_owned(), why, source: None })
 }
 
 /// Brings the file to the newest version in one transaction; another process may do the same at the same time.

@@ -19,7 +19,10 @@ fn a_folder_in_the_files_place_is_refused() {
     assert!(matches!(Store::open(&folder.path(""), options()), Err(Error::Access { .. })));
     std::fs::write(folder.path("file"), "").unwrap();
     let below = Store::open(&folder.path("file/store.db"), options());
-    assert!(matches!(below, Err(Error::Access { .. })), "a file in the folder's place");
+    let Err(Error::Access { source: Some(said), .. }) = below else {
+        panic!("a file in the folder's place")
+    };
+    assert_eq!(said.kind(), std::io::ErrorKind::NotADirectory, "the system's word is kept");
 }
 
 #[test]
