@@ -74,7 +74,7 @@ _BELOW_ONE = real(0.0, math.nextafter(1.0, 0.0))
 class HnswConfig(Section):
     """Settings of the graph index. None = the file's own; where the file has none, the value in brackets.
 
-    What is named is kept in the file from then on; a store that is opened read-only uses it and keeps nothing.
+    What is named is kept in the file from then on; a store that is opened read-only keeps nothing.
 
     Attributes:
         enabled: Whether there is a graph at all [True]; False always scans.

@@ -1,4 +1,4 @@
-"""docs/format.md says what is in the files: its tables are compared with fresh ones."""
+"""docs/format.md and docs/index-format.md say what is in the files: fresh files are compared with them."""
 
 import json
 import re
@@ -15,13 +15,14 @@ from precedent.encoders import HashingEncoder
 from precedent.replay import PrioritizedReplay
 from worlds import ACTION, STATE, learnable
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def section(heading):
+def section(heading, document="format.md"):
     """The text below a heading, up to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
-    assert found, f"docs/format.md has no section {heading!r}"
+    text = (DOCS / document).read_text()
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/{document} has no section {heading!r}"
     return found[1]
 
 
@@ -123,6 +124,34 @@ def test_page_sizes_are_as_documented(tmp_path):
         connection = sqlite3.connect(place)
         assert connection.execute("PRAGMA page_size").fetchone() == (size,)
         connection.close()
+
+
+def test_an_index_file_has_the_documented_header_and_sections(path):
+    with precedent.TrajectoryStore(
+        path, action_dimension=ACTION, dimension=STATE, hnsw={"build_above": 0}
+    ) as store:
+        count = len(learnable(store)[0])
+        store.flush()
+    data = path.with_name(path.name + "-index").read_bytes()
+    magic, version, sections, identity = struct.unpack_from("<8sII16s", data)
+    offsets = [
+        row[0] for row in rows(section("The header: bytes 0 to 4095", "index-format.md"), "| bytes | what |")
+    ]
+    assert offsets[:4] == ["0..8", "8..12", "12..16", "16..32"]
+    assert (magic, version) == (b"PRCDindx", 1)
+    connection = sqlite3.connect(path)
+    (told,) = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+    connection.close()
+    assert identity == told
+    assert struct.unpack_from("<6I", data, 80)[0] == STATE
+    assert struct.unpack_from("<2Q", data, 112) == (count, count)
+    kinds = [
+        cell
+        for row in rows(section("The sections", "index-format.md"), "| kind | what, for n rows |")
+        for cell in row[0].split(", ")
+    ]
+    found = [struct.unpack_from("<I", data, 176 + 32 * at)[0] for at in range(sections)]
+    assert sorted(found) == [int(kind) for kind in kinds]
 
 
 def test_an_id_is_laid_out_as_documented(store):

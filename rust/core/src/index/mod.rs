@@ -249,11 +249,6 @@ impl Index {
         self.columns.live.count_before(self.graph.linked())
     }
 
-    /// The newest key that was ever appended and is not compacted away.
-    pub fn last_key(&self) -> Option<RowKey> {
-        self.columns.key.last().copied()
-    }
-
     /// Anonymous bytes held.
     pub fn bytes(&self) -> usize {
         let copied = self.copied.as_ref().map_or(0, Copied::bytes);

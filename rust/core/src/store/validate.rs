@@ -179,7 +179,8 @@ fn is_zero(numbers: &[f32], storage: Storage) -> bool {
     }
 }
 
-/// What a search asks with.
+/// What a search asks with: any float32, whatever the states are stored in. A distance to a number beyond float16 is well
+/// defined; that a state *is* such a number is not, so whoever looks for equal bits asks with [`vector`].
 pub(super) fn query(
     numbers: &[f32],
     dimension: usize,

@@ -1,7 +1,6 @@
 //! The graph behind a store: what is found while it is built, after deletes, and by other stores of the file.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use precedent_core::index::Hit;
 use precedent_core::store::{HnswSettings, Options, SearchOptions, Store};
@@ -173,14 +172,12 @@ fn stores_on_one_file_follow_each_other_with_graphs_of_their_own() {
 }
 
 #[test]
-fn a_close_while_rows_are_linked_is_prompt_and_the_next_opening_goes_on() {
+fn a_close_while_rows_are_linked_loses_none_and_the_next_opening_goes_on() {
     let folder = Folder::new();
     let store = open(&folder);
     let ids = insert(&store, &steps("e", 12_000, 0));
     store.search(&nearest(state(1), 1)).unwrap();
-    let began = Instant::now();
     store.close().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(20), "the close waited for the linking");
     let store = open(&folder);
     assert_eq!(store.search(&nearest(state(11_111), 1)).unwrap().rows.ids, ids[11_111..11_112]);
     store.close().unwrap();

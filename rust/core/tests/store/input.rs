@@ -1,6 +1,6 @@
 //! What a caller can get wrong is refused by name, and nothing is written.
 
-use precedent_core::store::{Naming, Query, SearchOptions, Store};
+use precedent_core::store::{Naming, Options, Query, SearchOptions, Storage, Store};
 use precedent_core::{Error, Filter, Rows};
 
 use crate::world::*;
@@ -125,4 +125,19 @@ fn no_rows_are_no_work() {
     let none = Rows::default();
     assert_eq!(store.insert(&none, Naming::Columns).unwrap(), []);
     assert_eq!(store.get(&[]).unwrap().len, 0);
+}
+
+#[test]
+fn a_search_may_ask_beyond_half_precision_but_no_stored_state_can_equal_that() {
+    let options = Options { storage: Some(Storage::F16), ..options() };
+    let store = Store::open(":memory:".as_ref(), options).unwrap();
+    let ids = insert(&store, &steps("e", 3, 0));
+    let mut far = vec![0.0; WIDE];
+    far[0] = 1e9;
+    assert_eq!(store.search(&nearest(far.clone(), 5)).unwrap().rows.ids.len(), ids.len());
+    let refused = store.by_state(&far, &all());
+    assert!(
+        matches!(refused, Err(Error::Invalid { ref field, .. }) if field == "state"),
+        "{refused:?}"
+    );
 }
