@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import precedent
+from precedent import _core
 from training import layer as small_layer
 from training import trainer
 from worlds import ACTION, EPOCH, LEFT, RIGHT, STATE, refused
@@ -309,3 +310,25 @@ def test_chance_hardly_opens_a_tier_that_is_worse():
         assert agreed >= network.mean()
         answered.append(counts[0] / 200)
     assert np.mean(answered) < 0.25
+
+
+def test_a_filter_never_asks_about_episodes_that_were_learned_from(memory):
+    fill(memory, *by_heart())
+    selector = selector_of(memory, epochs=1)
+    some = {"episode_id": [f"episode-{i}" for i in range(0, 300, 2)]}
+
+    def held_out(conditions):
+        names = list(memory.episodes(conditions))
+        return {name for name, out in zip(names, _core.held_out(names, 0.2, 0), strict=True) if out}
+
+    whole, part = held_out(None), held_out(some)
+    assert not part <= whole  # as a run of its own the filter holds out what a run on everything learns from
+    others = {"episode_id": [f"episode-{i}" for i in range(1, 300, 2)]}
+    for given, expected in (
+        ({}, whole & set(some["episode_id"])),
+        ({"trained_on": {}}, whole & set(some["episode_id"])),
+        ({"trained_on": some}, part),
+        ({"trained_on": others}, set(some["episode_id"])),
+    ):
+        found = selector.calibrate(some, desired_return=0.0, apply=False, **given)
+        assert found.episodes == len(expected & part if not given else expected)

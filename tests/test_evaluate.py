@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import precedent
-from training import marked, trainer, validated
+from training import layer, marked, trained_on, trainer, validated
 from worlds import ACTION, LEFT, RIGHT, STATE, learnable
 
 
@@ -53,6 +53,39 @@ def test_a_filter_chooses_what_is_evaluated(learned):
     assert list(walking.per_task_type) == ["walk"]
     assert walking.per_task_type["walk"] == whole.per_task_type["walk"]
     assert len(walking.predictions) == whole.per_task_type["walk"].count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_filter_never_shows_what_a_run_on_everything_learned_from(memory, seed):
+    known = marked(memory, episodes=60)
+    training = trained_on(memory, layer(), seed=seed)
+    held_out = {episode for episode, *_ in validated(training, known)}
+    for kind, parity in (("walk", 0), ("run", 1)):
+        found = training.evaluate({"task_type": kind})
+        names = {known[p.true_action.tobytes()][0] for p in found.predictions}
+        assert names == {name for name in held_out if int(name.split("-")[1]) % 2 == parity}
+
+
+def test_what_none_of_several_runs_learned_from_is_what_is_evaluated(memory):
+    known = marked(memory, episodes=60)
+    training = trained_on(memory, layer(), filter={"task_type": "walk"})
+    runs = {f"episode-{i}" for i in range(1, 60, 2)}
+    assert {episode for episode, *_ in validated(training, known, {"task_type": "run"})} == runs
+    training.train()
+    held_out = {episode for episode, *_ in validated(training, known)}
+    assert {episode for episode, *_ in validated(training, known, {"task_type": "run"})} == runs & held_out
+
+
+def test_of_a_layer_that_was_trained_elsewhere_no_episode_is_shown_that_either_run_would_learn_from(memory):
+    known = marked(memory, episodes=60)
+    made = layer()
+    whole = trained_on(memory, made)
+    partly = trained_on(memory, layer(), filter={"task_type": "walk"})
+    expected = {e for e, *_ in validated(whole, known)} & {
+        e for e, *_ in validated(partly, known, {"task_type": "walk"})
+    }
+    fresh = trainer(memory, made)
+    assert {e for e, *_ in validated(fresh, known, {"task_type": "walk"})} == expected
 
 
 def test_predictions_may_be_left_out_and_training_steps_included(learned):

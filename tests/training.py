@@ -46,12 +46,12 @@ def marked(store, *, episodes=20, length=5, order=None):
     return known
 
 
-def validated(training, known):
+def validated(training, known, filter=None):
     """The steps that the trainer holds out, by asking for its evaluation."""
-    return [known[p.true_action.tobytes()] for p in training.evaluate().predictions]
+    return [known[p.true_action.tobytes()] for p in training.evaluate(filter).predictions]
 
 
-def trained_on(store, made, **options):
+def trained_on(store, made, filter=None, **options):
     training = trainer(store, made, **({"epochs": 1, "min_trajectories": 1} | options))
-    training.train()
+    training.train(filter)
     return training

@@ -249,6 +249,7 @@ def evaluate(
     store: Store,
     layer: Layer,
     settings: dict[str, Any],
+    trained_on: list[Filter],
     filter: Filter,
     include_training: bool,
     keep_predictions: bool,

@@ -29,7 +29,8 @@ from precedent.errors import NoActionError, ValidationError
 from precedent.filters import Filter, normalised
 from precedent.fit import agreed_scale, check_asked, check_fit, check_store
 from precedent.patterns import PatternLibrary
-from precedent.retrieval import Hits, agreement, interpolation, no_retrieval
+from precedent.retrieval import Hits
+from precedent.tiers import exact, interpolated
 
 if TYPE_CHECKING:
     import os
@@ -274,6 +275,7 @@ class ActionSelector:
         filter: Filter | None = None,
         *,
         desired_return: float = 0.9,
+        trained_on: Filter | None = None,
         validation_split: float = 0.2,
         seed: int = 0,
         apply: bool = True,
@@ -288,6 +290,8 @@ class ActionSelector:
         Args:
             filter: Which episodes count, as precedents too.
             desired_return: What makes an episode good, on the selector's scale: what will be asked for.
+            trained_on: The filter that the layer was trained with: what that run held out, or never saw, is
+                asked about. None = what a run on everything and one with `filter` both hold out.
             validation_split: The trainer's, so that the network is asked about what it did not learn.
             seed: The trainer's.
             apply: Whether the selector takes the thresholds over.
@@ -303,7 +307,9 @@ class ActionSelector:
         split = checks.number("validation_split", validation_split, low=0.0, high=1.0)
         seed = checks.integer("seed", seed, high=2**64 - 1)
         apply = checks.flag("apply", apply)
-        found = calibration(self, normalised(filter), self._desired(desired_return), split, seed)
+        chosen = normalised(filter)
+        learned = [chosen, None] if trained_on is None else [normalised(trained_on)]
+        found = calibration(self, chosen, learned, self._desired(desired_return), split, seed)
         if apply:
             self.exact_threshold = found.exact_threshold
             self.interpolation_threshold = found.interpolation_threshold
@@ -364,8 +370,8 @@ class ActionSelector:
     ) -> ActionResult:
         lacked: dict[int, str] = {}
         result = (
-            self._exact(hits, used, lacked, began)
-            or self._interpolated(hits, used, lacked, began)
+            exact(self, hits, used, lacked, began)
+            or interpolated(self, hits, used, lacked, began)
             or self._generated(vector, desired, used, chosen, context, timestep, lacked, began)
             or self._pattern(vector, chosen, used, lacked, began)
         )
@@ -374,52 +380,6 @@ class ActionSelector:
         self._tally.lack()
         reasons = "; ".join(f"{Tier(tier).name.lower()}: {reason}" for tier, reason in sorted(lacked.items()))
         raise NoActionError(f"no tier of the cascade had an answer ({reasons})", lacked)
-
-    def _exact(
-        self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
-    ) -> ActionResult | None:
-        if hits is None:
-            lacked[Tier.EXACT] = no_retrieval(used)
-        elif not hits.similarities or hits.similarities[0] < self.exact_threshold:
-            lacked[Tier.EXACT] = f"no precedent with that return has a similarity of {self.exact_threshold:g}"
-        else:
-            similarity = hits.similarities[0]
-            metadata = ActionMetadata(
-                similarity=similarity, neighbor_count=1, return_used=used, trajectory_ids=hits.ids(1)
-            )
-            return decided(hits.actions[0], hits.pattern(0), Tier.EXACT, similarity, metadata, began)
-        return None
-
-    def _interpolated(
-        self, hits: Hits | None, used: float | None, lacked: dict[int, str], began: float
-    ) -> ActionResult | None:
-        if hits is None:
-            lacked[Tier.INTERPOLATED] = no_retrieval(used)
-            return None
-        n = sum(similarity >= self.interpolation_threshold for similarity in hits.similarities)
-        if n < self.min_interpolation_samples:
-            lacked[Tier.INTERPOLATED] = (
-                f"{n} precedents with that return have a similarity of {self.interpolation_threshold:g}, "
-                f"{self.min_interpolation_samples} are needed"
-            )
-            return None
-        actions, similarities = hits.actions[:n], np.asarray(hits.similarities[:n])
-        agreed = agreement(actions)
-        if agreed < self.min_agreement:
-            lacked[Tier.INTERPOLATED] = (
-                f"the precedents agree only to {agreed:.2f}, {self.min_agreement:g} is needed"
-            )
-            return None
-        action, nearest = interpolation(actions, similarities)
-        similarity = float(similarities.mean())
-        metadata = ActionMetadata(
-            similarity=similarity,
-            neighbor_count=n,
-            agreement=agreed,
-            return_used=used,
-            trajectory_ids=hits.ids(n),
-        )
-        return decided(action, hits.pattern(nearest), Tier.INTERPOLATED, similarity, metadata, began)
 
     def _generated(
         self,

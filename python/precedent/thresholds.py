@@ -135,10 +135,15 @@ class _Tier:
 
 
 def calibration(
-    selector: ActionSelector, chosen: dict[str, Any] | None, desired: float, split: float, seed: int
+    selector: ActionSelector,
+    chosen: dict[str, Any] | None,
+    learned: list[dict[str, Any] | None],
+    desired: float,
+    split: float,
+    seed: int,
 ) -> Calibration:
     """Measure and choose; see `ActionSelector.calibrate`."""
-    asked = _ask(selector, chosen, desired, split, seed)
+    asked = _ask(selector, chosen, _seen(selector, learned, split, seed), desired)
     score = _Score(selector, asked)
     network = score.of(asked.network, np.arange(len(asked.taken)))
     exact, interpolated = _exact(asked, score), _interpolated(selector, asked, score)
@@ -278,16 +283,24 @@ def _unit(rows: npt.NDArray[Any]) -> Doubles:
     return unit
 
 
-def _ask(
-    selector: ActionSelector, chosen: dict[str, Any] | None, desired: float, split: float, seed: int
-) -> _Asked:
+def _seen(
+    selector: ActionSelector, learned: list[dict[str, Any] | None], split: float, seed: int
+) -> set[str]:
+    """Return the episodes that runs with these conditions learn from."""
     from precedent import _core
 
+    seen: set[str] = set()
+    for conditions in learned:
+        names = list(selector.store.episodes(conditions))
+        sides = zip(names, _core.held_out(names, split, seed), strict=True)
+        seen.update(name for name, held_out in sides if not held_out)
+    return seen
+
+
+def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str], desired: float) -> _Asked:
     condition, _ = selector.condition(desired, chosen)
-    names = list(selector.store.episodes(chosen))
-    held_out = {name for name, out in zip(names, _core.held_out(names, split, seed), strict=True) if out}
     good = [] if condition is None else list(selector.store.episodes(condition))
-    asked = [name for name in good if name in held_out]
+    asked = [name for name in good if name not in seen]
     parts = []
     steps = episodes = 0
     # In an order of its own, so that those left out beyond the most are any.

@@ -104,7 +104,10 @@ class OfflineTrainer:
         EncoderMismatchError: The layer was trained on another encoder's states.
     """
 
-    __slots__ = ("_callbacks", "_executor", "_layer", "_progress", "_settings", "_store")
+    __slots__ = ("_callbacks", "_executor", "_layer", "_learned", "_progress", "_settings", "_store")
+
+    # The conditions of the runs so far: evaluation hides what they learned from.
+    _learned: list[dict[str, Any] | None]
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class OfflineTrainer:
             raise checks.refuse("executor", "None or an object with submit", executor)
         self._store, self._layer, self._executor = store, layer, executor
         self._settings = OfflineTrainerConfig(
+        self._learned = []
             batch_size=batch_size,
             epochs=epochs,
             validation_split=validation_split,
@@ -241,9 +245,11 @@ class OfflineTrainer:
         if self._executor is not None:
             whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
             yield from self._told(whole["epochs"])
+            self._learned.append(conditions)
             return _judged(training_report(whole))
         run = _core.TrainingRun(store.core, layer, settings, self._settings.ensemble, conditions, resume)
         yield from self._told(iter(run.next_epoch, None))
+        self._learned.append(conditions)
         return _judged(training_report(run.finish()))
 
     def _told(self, epochs: Iterable[dict[str, Any]]) -> Generator[EpochMetrics, None, None]:
@@ -262,7 +268,11 @@ class OfflineTrainer:
         include_training: bool = False,
         keep_predictions: bool = True,
     ) -> EvaluationReport:
-        """Measure the layer on the validation episodes, asked with the return that was achieved.
+        """Measure the layer on episodes it did not learn from, asked with the return that was achieved.
+
+        These are the episodes that the trainer's runs held out or, under other filters, never saw. Of a layer
+        that was trained elsewhere, what it saw is not known: then those that a run on everything and one with
+        this `filter` both hold out, with this trainer's `validation_split` and `seed`.
 
         Args:
             filter: Which steps.
@@ -275,10 +285,12 @@ class OfflineTrainer:
         """
         self._store.require_open()
         told = _core.evaluate(
+        conditions = normalised(filter)
             self._store.core,
             self._layer.core,
             self._core_settings(),
-            normalised(filter),
+            conditions,
+            self._learned or [conditions, None],
             checks.flag("include_training", include_training),
             checks.flag("keep_predictions", keep_predictions),
         )

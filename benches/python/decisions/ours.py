@@ -77,7 +77,9 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
     measured = None
     selector = ActionSelector(store, trial, exact_threshold=math.inf, interpolation_threshold=math.inf)
     with suppress(InsufficientDataError):  # too little to measure on: the network alone
-        measured = selector.calibrate(best, desired_return=DESIRED, validation_split=HELD_OUT, seed=seed)
+        measured = selector.calibrate(
+            best, trained_on=best, desired_return=DESIRED, validation_split=HELD_OUT, seed=seed
+        )
     thresholds = (selector.exact_threshold, selector.interpolation_threshold)
     layer = _trained(store, best, seed, 0.0)
     cascade = ActionSelector(

@@ -135,7 +135,7 @@ const UNPOISONED: &str = "no holder of the run panics";
 
 /// Measures a layer on held-out episodes.
 #[pyfunction]
-#[pyo3(signature = (store, layer, settings, filter, include_training, keep_predictions))]
+#[pyo3(signature = (store, layer, settings, filter, trained_on, include_training, keep_predictions))]
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     store: &Store,
@@ -151,10 +151,15 @@ pub(crate) fn evaluate<'py>(
         let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> =
             Arc::clone(&store.core) as _;
         let scope = trainer::Scope {
+    trained_on: Vec<Option<Bound<'py, PyDict>>>,
             filter: filter.clone(),
-            trained_on: None,
+            trained_on: trained_on.clone(),
             include_training,
             keep_predictions,
+    let trained_on = trained_on
+        .iter()
+        .map(|filter| filter::filter(filter.as_ref()))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
         };
         let layer = layer.read().expect("no holder of the layer panics").clone();
         trainer::evaluate(store, &layer, &settings, &scope, poll)

@@ -1,5 +1,6 @@
 //! How good a layer is on episodes it did not learn from.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::data::{Data, validating};
@@ -18,9 +19,9 @@ use crate::pool::Pool;
 pub struct Scope {
     /// Which steps.
     pub filter: Filter,
-    /// The filter of the run that trained the layer, if it is known to be another one: what that run held out, and what
-    /// it did not see at all, is then what counts as not learned from. `None` = `filter`.
-    pub trained_on: Option<Filter>,
+    /// The filters of the runs that trained the layer, or may have: what counts as not learned from is what each of them
+    /// held out or did not see at all. Empty = `filter`.
+    pub trained_on: Vec<Filter>,
     /// The episodes that trained too.
     pub include_training: bool,
     /// Keep every prediction: `2 action_size` numbers a step.
@@ -127,17 +128,16 @@ fn steps_of(
     if scope.include_training {
         return Ok(all);
     }
-    let Some(trained_on) = scope.trained_on.as_ref().filter(|filter| **filter != scope.filter)
-    else {
+    if scope.trained_on.iter().all(|filter| *filter == scope.filter) {
         return Ok(data.validate.clone());
-    };
-    let names = experience.episodes(trained_on)?.names;
-    let held_out = validating(&names, settings.validation_split, settings.seed);
-    let learned: std::collections::HashSet<String> = names
-        .into_iter()
-        .zip(held_out)
-        .filter_map(|(name, held_out)| (!held_out).then_some(name))
-        .collect();
+    }
+    let mut learned = HashSet::new();
+    for filter in &scope.trained_on {
+        let names = experience.episodes(filter)?.names;
+        let held_out = validating(&names, settings.validation_split, settings.seed);
+        let sides = names.into_iter().zip(held_out);
+        learned.extend(sides.filter_map(|(name, held_out)| (!held_out).then_some(name)));
+    }
     let unseen = |step: &u32| {
         let episode = data.episode_of[*step as usize] as usize;
         !learned.contains(&data.episodes.names[episode])

@@ -85,11 +85,14 @@ fn another_filter_than_the_training_s_still_hides_what_was_learned() {
     let held_out = validating(&memory.columns.names, 0.2, 0);
     let resting = (0..60).filter(|e| e % 2 == 1 && held_out[*e]).count();
     let scope =
-        Scope { filter: only("rest"), trained_on: Some(Filter::default()), ..Scope::default() };
+        Scope { filter: only("rest"), trained_on: vec![Filter::default()], ..Scope::default() };
     assert_eq!(ask(&memory, &layer, &scope).unwrap().overall.count, resting * 20);
     // Of a run on "walk" no episode of "rest" was learned from.
-    let scope = Scope { trained_on: Some(only("walk")), ..scope };
+    let scope = Scope { trained_on: vec![only("walk")], ..scope };
     assert_eq!(ask(&memory, &layer, &scope).unwrap().overall.count, 30 * 20);
+    // Where both were learned from, what either of them saw is hidden.
+    let scope = Scope { trained_on: vec![only("walk"), Filter::default()], ..scope };
+    assert_eq!(ask(&memory, &layer, &scope).unwrap().overall.count, resting * 20);
 }
 
 #[test]
