@@ -141,6 +141,14 @@ def test_the_baseline_is_the_nearest_training_step_s_action(memory):
     assert (baseline.train_size, baseline.val_size) == (80, 20)
 
 
+def test_a_layer_is_asked_with_step_numbers_if_it_learned_with_them_whatever_its_trainer_would_do(memory):
+    marked(memory)
+    made = layer()
+    training = trained_on(memory, made, timesteps=True)
+    plain = trainer(memory, made)
+    assert plain.evaluate({}).avg_similarity == training.evaluate().avg_similarity
+
+
 def test_a_layer_that_never_learned_cannot_be_evaluated(memory):
     marked(memory)
     with pytest.raises(precedent.NotTrainedError):

@@ -96,7 +96,7 @@ pub fn evaluate(
     let (names, embeddings) = experience.pattern_embeddings()?;
     let patterns = Gallery::new(embeddings, layer.settings().action_size);
     let vectors = Vectors::new(&data, layer.settings());
-    let timesteps = settings.timesteps;
+    let timesteps = layer.timesteps(); // as it learned, whatever another trainer would do
     let pool = Pool::shared()?;
     let study = Study { experience, data, vectors, timesteps, emphasis: 0.0 };
     let mut tally = Tally::new(&study, &names, scope.keep_predictions);
