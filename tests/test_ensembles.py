@@ -1,5 +1,8 @@
 """Several networks in one layer: each what it is alone, wherever it was trained."""
 
+import os
+import shutil
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -273,6 +276,66 @@ def test_a_task_that_fails_leaves_the_layer_as_it_was_and_takes_the_others_back(
         trainer(store, made, **SETTINGS, executor=executor).train()
     assert not made.trained
     assert (executor.tasks, executor.cancelled) == (3, 3)
+
+
+ENDLESS = {"ensemble": 2, "epochs": 1_000_000, "early_stopping_patience": 1_000_000, "batch_size": 8}
+
+
+class Together(ThreadPoolExecutor):
+    """Threads whose tasks begin at the same time as who waits for them; what each came to is kept."""
+
+    def __init__(self, members):
+        super().__init__(members)
+        self.begun, self.submitted = threading.Barrier(members + 1), threading.Event()
+        self.promises = []
+
+    def submit(self, task, /):
+        def begin():
+            self.begun.wait(60)
+            return task()
+
+        self.promises.append(super().submit(begin))
+        self.submitted.set()
+        return self.promises[-1]
+
+
+def test_ctrl_c_ends_the_members_on_the_threads_of_an_executor(memory):
+    marked(memory)
+    executor = Together(2)
+
+    def interrupt():
+        executor.begun.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=interrupt)
+    presser.start()
+    made = layer()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(memory, made, **ENDLESS, executor=executor).train()
+    presser.join()
+    outcomes = [promise.exception(60) for promise in executor.promises]
+    assert [type(outcome) for outcome in outcomes] == [KeyboardInterrupt] * 2
+    assert not made.trained
+    executor.shutdown()
+
+
+def test_a_member_that_fails_ends_the_others_on_the_threads_of_an_executor(memory, tmp_path):
+    marked(memory)
+    executor = Together(2)
+
+    def spoil():  # tasks wait for this, and the folders are there before any is submitted
+        executor.submitted.wait(60)
+        shutil.rmtree(tmp_path / "member-1")
+        (tmp_path / "member-1").write_text("no folder")
+        executor.begun.wait(60)
+
+    spoiler = threading.Thread(target=spoil)
+    spoiler.start()
+    with pytest.raises(precedent.StorageError, match="member-1"):
+        trainer(memory, **ENDLESS, executor=executor, save_path=tmp_path).train()
+    spoiler.join()
+    assert isinstance(executor.promises[0].exception(60), KeyboardInterrupt)
+    executor.shutdown()
 
 
 def test_what_does_not_fit_is_refused_before_a_task_is_submitted(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,6 +67,39 @@ def _reopened(path: str) -> _Source:
     return _Source(TrajectoryStore(path, read_only=True), opened=True)
 
 
+class _Halt:
+    """The end of all runs of this process once one of them, or who waits for them, cannot go on.
+
+    In another process it reaches nothing: a pool of processes gets Ctrl-C from the terminal by itself.
+    """
+
+    __slots__ = ("_lock", "_runs", "why")
+
+    # What came first.
+    why: BaseException | None
+
+    def __init__(self) -> None:
+        self._lock, self._runs, self.why = threading.Lock(), list[_core.TrainingRun](), None
+
+    def __reduce__(self) -> tuple[type[_Halt], tuple[()]]:
+        return _Halt, ()
+
+    def watch(self, run: _core.TrainingRun) -> None:
+        """Stop a run too, when the time comes; at once, if it has."""
+        with self._lock:
+            self._runs.append(run)
+            if self.why is not None:
+                run.stop()
+
+    def now(self, why: BaseException) -> None:
+        """Stop all runs, and those that are still to come."""
+        with self._lock:
+            if self.why is None:
+                self.why = why
+            for run in self._runs:
+                run.stop()
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     """One member's run, to its end."""
@@ -75,15 +109,21 @@ class _Task:
     settings: dict[str, Any]
     conditions: dict[str, Any] | None
     resume: bool
+    halt: _Halt
 
     def __call__(self) -> tuple[list[dict[str, Any]], bytes]:
         """Train; return the epochs, and the layer of the best of them as bytes."""
-        with self.source as store:
-            layer = _core.Layer.from_bytes(self.layer)
-            run = _core.TrainingRun(store, layer, self.settings, 1, self.conditions, self.resume)
-            while run.next_epoch() is not None:
-                pass
-            return run.outcome()
+        try:
+            with self.source as store:
+                layer = _core.Layer.from_bytes(self.layer)
+                run = _core.TrainingRun(store, layer, self.settings, 1, self.conditions, self.resume)
+                self.halt.watch(run)
+                while run.next_epoch() is not None:
+                    pass
+                return run.outcome()
+        except BaseException as why:
+            self.halt.now(why)
+            raise
 
 
 def elsewhere(
@@ -113,18 +153,22 @@ def elsewhere(
     members: int = settings["ensemble"]
     # Made first: what does not fit is refused here, and not in another process.
     whole = _core.TrainingRun(store.core, layer, settings, members, conditions, resume=False)
-    promises = []
+    promises, halt = [], _Halt()
     try:
         for at, member in enumerate(layer.members_for(members)):
             own = dict(settings)
             if members > 1 and settings["save_path"] is not None:
                 own["save_path"] = str(Path(settings["save_path"]) / f"member-{at}")
-            task = _Task(_Source(store), member.to_bytes(), own, conditions, resume)
+            task = _Task(_Source(store), member.to_bytes(), own, conditions, resume, halt)
             promises.append(executor.submit(task))
         for at, promise in enumerate(promises):
             whole.adopt(at, *promise.result())
-    except BaseException:
+    except BaseException as raised:
+        halt.now(raised)
         for promise in promises:
             promise.cancel()
-        raise
+        if isinstance(raised, Exception) or halt.why is None or halt.why is raised:
+            raise
+        # What ended this member is only that another one failed.
+        raise halt.why from None
     return whole.finish()

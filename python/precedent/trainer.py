@@ -68,7 +68,8 @@ class OfflineTrainer:
             the layer then answers with their mean. In `save_path` each has a folder, `member-0` and so on.
         executor: Where the members learn, one task each: an object with `submit`, such as a
             `concurrent.futures.ThreadPoolExecutor` or `ProcessPoolExecutor`; None = here. The weights are the
-            same bits. Epochs are told once all members have ended.
+            same bits. Epochs are told once all members have ended. Ctrl-C, and a member that fails, end those
+            on threads within a batch; in processes, those that have not begun.
         seed: Keys the split and the order of the samples.
         progress: None = a bar on a terminal (tqdm) and a log line an epoch elsewhere; True = the bar; False =
             nothing; a callable gets each `EpochMetrics`.
@@ -140,8 +141,8 @@ class OfflineTrainer:
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise checks.refuse("executor", "None or an object with submit", executor)
         self._store, self._layer, self._executor = store, layer, executor
-        self._settings = OfflineTrainerConfig(
         self._learned = []
+        self._settings = OfflineTrainerConfig(
             batch_size=batch_size,
             epochs=epochs,
             validation_split=validation_split,
@@ -244,12 +245,12 @@ class OfflineTrainer:
         store, layer, settings = self._store, self._layer.core, self._core_settings()
         if self._executor is not None:
             whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
-            yield from self._told(whole["epochs"])
             self._learned.append(conditions)
+            yield from self._told(whole["epochs"])
             return _judged(training_report(whole))
         run = _core.TrainingRun(store.core, layer, settings, self._settings.ensemble, conditions, resume)
-        yield from self._told(iter(run.next_epoch, None))
         self._learned.append(conditions)
+        yield from self._told(iter(run.next_epoch, None))
         return _judged(training_report(run.finish()))
 
     def _told(self, epochs: Iterable[dict[str, Any]]) -> Generator[EpochMetrics, None, None]:
@@ -284,8 +285,8 @@ class OfflineTrainer:
             InsufficientDataError: No step matches.
         """
         self._store.require_open()
-        told = _core.evaluate(
         conditions = normalised(filter)
+        told = _core.evaluate(
             self._store.core,
             self._layer.core,
             self._core_settings(),

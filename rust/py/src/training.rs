@@ -1,6 +1,7 @@
 //! Training runs and evaluation.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct TrainingRun {
     run: Mutex<Run>,
+    /// Set from any thread, read wherever the run asks whether to go on.
+    stopped: AtomicBool,
 }
 
 #[pymethods]
@@ -47,17 +50,23 @@ impl TrainingRun {
         let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
         let (store, layer) = (Arc::clone(&store.core), layer.shared());
         let run = py.detach(|| Run::start(store, layer, settings, members, &filter, resume))?;
-        Ok(Self { run: Mutex::new(run) })
+        Ok(Self { run: Mutex::new(run), stopped: AtomicBool::new(false) })
     }
 
-    /// Batches in a full epoch.
-    #[getter]
-    fn batches(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.run.lock().expect(UNPOISONED).batches())
+    /// Ends the run within a batch, with a `KeyboardInterrupt` where it goes on; for other threads than that one.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     fn next_epoch<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyDict>>> {
-        let epoch = interruptible(py, |poll| self.run.lock().expect(UNPOISONED).next_epoch(poll))?;
+        let epoch = interruptible(py, |poll| {
+            self.run.lock().expect(UNPOISONED).next_epoch(&mut || {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                poll()
+            })
+        })?;
         Ok(epoch.map(|epoch| epoch_dict(py, &epoch)).transpose()?)
     }
 
@@ -142,24 +151,24 @@ pub(crate) fn evaluate<'py>(
     layer: &Layer,
     settings: &Bound<'py, PyDict>,
     filter: Option<&Bound<'py, PyDict>>,
+    trained_on: Vec<Option<Bound<'py, PyDict>>>,
     include_training: bool,
     keep_predictions: bool,
 ) -> Result<Bound<'py, PyDict>> {
     let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
+    let trained_on = trained_on
+        .iter()
+        .map(|filter| filter::filter(filter.as_ref()))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
     let layer = layer.shared();
     let report = interruptible(py, |poll| {
         let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> =
             Arc::clone(&store.core) as _;
         let scope = trainer::Scope {
-    trained_on: Vec<Option<Bound<'py, PyDict>>>,
             filter: filter.clone(),
             trained_on: trained_on.clone(),
             include_training,
             keep_predictions,
-    let trained_on = trained_on
-        .iter()
-        .map(|filter| filter::filter(filter.as_ref()))
-        .collect::<std::result::Result<Vec<_>, _>>()?;
         };
         let layer = layer.read().expect("no holder of the layer panics").clone();
         trainer::evaluate(store, &layer, &settings, &scope, poll)

@@ -70,11 +70,6 @@ impl EnsembleRun {
         Ok(Self { layer, runs, folder, failed: false })
     }
 
-    /// Batches in an epoch of a member, once the curriculum is over.
-    pub fn batches(&self) -> usize {
-        self.runs[0].batches()
-    }
-
     /// The epochs so far: over the members that went so far, the means of their metrics and the longest duration.
     pub fn history(&self) -> Vec<EpochMetrics> {
         let epochs = self.runs.iter().map(|run| run.history().len()).max().unwrap_or_default();
