@@ -10,6 +10,7 @@ use precedent_core::nn::trainer::members_of;
 use precedent_core::nn::{
     Batch, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions, ReturnScale,
 };
+use precedent_core::pool::Pool;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -22,6 +23,9 @@ type Vector<'py, T = f32> = Bound<'py, PyArray1<T>>;
 type Matrix<'py> = Bound<'py, PyArray2<f32>>;
 
 const UNPOISONED: &str = "no holder of the layer panics";
+
+/// Products of numbers from which on work is shared among threads: about a millisecond of one.
+const FOR_THREADS: usize = 1 << 25;
 
 /// A network that maps a state, a desired return and a context to an action.
 #[pyclass(frozen, module = "precedent._core")]
@@ -147,7 +151,10 @@ impl Layer {
         timesteps: Option<&Vector<'py, i64>>,
     ) -> Result<Bound<'py, PyArray2<f32>>> {
         let asked = self.asked(states, returns, contexts, timesteps)?;
-        let actions = py.detach(|| self.read(|layer| layer.predict_many(&asked.questions())))?;
+        let actions = py.detach(|| {
+            let pool = self.pool_for(&asked)?;
+            self.read(|layer| layer.predict_many_on(&asked.questions(), pool.as_deref()))
+        })?;
         self.rows(py, actions)
     }
 
@@ -203,13 +210,9 @@ impl Layer {
         let asked = self.asked(states, returns, contexts, timesteps)?;
         let actions = self.actions(actions)?;
         Ok(py.detach(|| {
-            self.write(|layer| {
-                layer.calibrate(&Batch {
-                    questions: asked.questions(),
-                    actions: &actions,
-                    weights: None,
-                })
-            })
+            let (questions, pool) = (asked.questions(), self.pool_for(&asked)?);
+            let batch = Batch { questions, actions: &actions, weights: None };
+            self.write(|layer| layer.calibrate_on(&batch, pool.as_deref()))
         })?)
     }
 
@@ -251,7 +254,8 @@ impl Layer {
                 actions: &actions,
                 weights: weights.as_deref(),
             };
-            self.write(|layer| layer.train(&batch))
+            let pool = self.pool_for(&asked)?;
+            self.write(|layer| layer.train_on(&batch, pool.as_deref()))
         })?;
         Ok((metrics.loss, metrics.gradient_norm, metrics.learning_rate, metrics.epoch))
     }
@@ -363,6 +367,13 @@ impl Layer {
     /// Call it detached, like [`Self::read`].
     fn write<T>(&self, change: impl FnOnce(&mut DecisionLayer) -> T) -> T {
         change(&mut self.core.write().expect(UNPOISONED))
+    }
+
+    /// The threads for so many questions; none where waking them would take longer than they save.
+    fn pool_for(&self, asked: &Asked) -> precedent_core::Result<Option<Arc<Pool>>> {
+        let Sizes { state, action, hidden, .. } = self.sizes;
+        let products = asked.states.len() / state * (2 * state + action) * hidden;
+        (products >= FOR_THREADS).then(Pool::shared).transpose()
     }
 
     fn asked(
