@@ -173,6 +173,54 @@ def test_ctrl_c_leaves_the_last_finished_epoch_s_weights(pytestconfig):
     assert run(INTERRUPTED, pytestconfig.rootpath / "tests") == "interrupted after True True\n"
 
 
+STUBBORN = """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import precedent
+    from worlds import ACTION, STATE, learnable
+
+    store = precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION)
+    learnable(store)
+    precedent.OfflineTrainer(
+        store,
+        precedent.DecisionLayer(STATE, ACTION, hidden_size=2048),
+        epochs=40,
+        early_stopping_patience=40,
+        replay="prioritized",
+        save_interval=7,
+        save_path=sys.argv[2],
+        progress=False,
+        callbacks=[lambda metrics: print(metrics.epoch, flush=True)],
+    ).train(resume=sys.argv[3] == "resume")
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("signal"), "SIGKILL"), reason="needs kill -9")
+def test_a_training_killed_again_and_again_ends_in_the_same_files(pytestconfig, tmp_path):
+    def start(folder, how):
+        where = str(pytestconfig.rootpath / "tests")
+        command = [sys.executable, "-c", textwrap.dedent(STUBBORN), where, str(folder), how]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    how = "new"
+    for epochs in (1, 5, 8, 3):  # most of the time goes into saving: so do most of the kills
+        killed = start(tmp_path / "parts", how)
+        for _ in range(epochs):
+            assert killed.stdout.readline()
+        killed.kill()
+        assert killed.wait() == -9
+        killed.stdout.close()
+        how = "resume"
+    (tmp_path / "parts" / ".last.ckpt-a1b2c3.saving").write_bytes(b"half")  # and one certainly there
+    for folder, how in (("parts", "resume"), ("whole", "new")):
+        process = start(tmp_path / folder, how)
+        process.communicate()
+        assert process.returncode == 0
+    assert names(tmp_path / "parts") == names(tmp_path / "whole")
+    parts, whole = ((tmp_path / each / "best.weights").read_bytes() for each in ("parts", "whole"))
+    assert parts == whole
+
+
 THREADS = """
     import hashlib, os, sys
     sys.path.insert(0, sys.argv[1])
