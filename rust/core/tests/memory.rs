@@ -55,8 +55,14 @@ fn tally<T>(work: impl FnOnce() -> T) -> (usize, usize, T) {
 #[test]
 fn a_warm_layer_trains_and_answers_without_allocating() {
     let settings = LayerSettings { hidden_size: 40, ..LayerSettings::new(30, 20) };
-    let mut layer = DecisionLayer::new(settings.clone()).unwrap();
-    let material = Material::new(1, &settings, 32);
+    let network = |seed| DecisionLayer::new(LayerSettings { seed, ..settings.clone() }).unwrap();
+    trains_and_answers_without_allocating(network(0), &settings);
+    let members = (0..3).map(network).collect();
+    trains_and_answers_without_allocating(DecisionLayer::of_members(members).unwrap(), &settings);
+}
+
+fn trains_and_answers_without_allocating(mut layer: DecisionLayer, settings: &LayerSettings) {
+    let material = Material::new(1, settings, 32);
     let mut action = vec![0.0; 20];
     for round in 0..3 {
         let (count, _, ()) = tally(|| {

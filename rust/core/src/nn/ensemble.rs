@@ -3,6 +3,7 @@
 //! Lakshminarayanan et al. 2017: networks that differ only in what they were drawn with agree where the data decided, and
 //! differ where it did not.
 
+use super::crew::Crew;
 use super::layer::DecisionLayer;
 use super::learn::StepMetrics;
 use super::questions::Batch;
@@ -81,70 +82,70 @@ impl DecisionLayer {
         pool: Option<&Pool>,
         learning_rate: f64,
     ) -> Result<StepMetrics> {
-        let before = self.clone();
-        let mut others = std::mem::take(&mut self.others);
-        let steps: Result<Vec<_>> = std::iter::once(&mut *self)
-            .chain(&mut others)
-            .map(|member| member.train_at(batch, pool, learning_rate))
-            .collect();
-        self.others = others;
-        match steps {
-            Ok(steps) => {
-                let n = steps.len() as f64;
-                let mean = |of: &dyn Fn(&StepMetrics) -> f64| steps.iter().map(of).sum::<f64>() / n;
-                Ok(StepMetrics {
-                    loss: mean(&|step| step.loss),
-                    gradient_norm: mean(&|step| step.gradient_norm),
-                    ..steps[0]
-                })
+        let n = batch.checked(&self.settings)?;
+        Crew::gather(pool, |crew| {
+            // All gradients before the first step: where one leads nowhere, no member has moved.
+            self.differentiate(crew, batch, n)?;
+            for other in &mut self.others {
+                other.differentiate(crew, batch, n)?;
             }
-            Err(why) => {
-                *self = before;
-                Err(why)
+            let mut mean = self.descend(crew, learning_rate);
+            for other in &mut self.others {
+                let step = other.descend(crew, learning_rate);
+                mean.loss += step.loss;
+                mean.gradient_norm += step.gradient_norm;
             }
-        }
+            let members = self.members() as f64;
+            mean.loss /= members;
+            mean.gradient_norm /= members;
+            Ok(mean)
+        })
     }
 }
 
-/// The sums of the members' actions and of their squares, row by row.
+/// The sums of the members' actions and of their squares, row by row; then what they come to.
+#[derive(Debug, Default)]
 pub(super) struct Votes {
     members: usize,
     width: usize,
-    sums: Vec<f32>,
-    /// Of each row, over the members.
-    squares: Vec<f64>,
+    /// The sums, then the means, `[n, width]`.
+    pub(super) actions: Vec<f32>,
+    /// Of each row over the members, then how far these are from their mean: the root of the mean squared distance.
+    pub(super) spreads: Vec<f64>,
 }
 
 impl Votes {
-    /// The first member's actions, `[n, width]`.
-    pub(super) fn first(actions: Vec<f32>, width: usize) -> Self {
-        let squares = actions.chunks_exact(width).map(sums::squares).collect();
-        Self { members: 1, width, sums: actions, squares }
+    /// Begins with the first member's actions, `[n, width]`.
+    pub(super) fn restart(&mut self, first: &[f32], width: usize) {
+        let Self { members, width: kept_width, actions, spreads } = self;
+        (*members, *kept_width) = (1, width);
+        actions.clear();
+        actions.extend_from_slice(first);
+        spreads.clear();
+        spreads.extend(first.chunks_exact(width).map(sums::squares));
     }
 
     /// Another member's.
     pub(super) fn add(&mut self, actions: &[f32]) {
         self.members += 1;
-        self.sums.iter_mut().zip(actions).for_each(|(sum, x)| *sum += x);
+        self.actions.iter_mut().zip(actions).for_each(|(sum, x)| *sum += x);
         let squares = actions.chunks_exact(self.width).map(sums::squares);
-        self.squares.iter_mut().zip(squares).for_each(|(sum, x)| *sum += x);
+        self.spreads.iter_mut().zip(squares).for_each(|(sum, x)| *sum += x);
     }
 
-    /// The mean actions, and how far the members are from them: the root of the mean squared distance, a number a row.
-    pub(super) fn count(self) -> (Vec<f32>, Vec<f64>) {
-        let Self { members, width, mut sums, squares } = self;
-        let n = members as f64;
-        if members > 1 {
+    /// Turns sums into means and squares into spreads.
+    pub(super) fn count(&mut self) {
+        let Self { members, width, actions, spreads } = self;
+        let n = *members as f64;
+        if *members > 1 {
             let share = (1.0 / n) as f32;
-            for sum in &mut sums {
-                *sum *= share;
+            for action in actions.iter_mut() {
+                *action *= share;
             }
         }
-        let spread = |(mean, square): (&[f32], f64)| {
+        for (mean, spread) in actions.chunks_exact(*width).zip(spreads) {
             // Of one member the two are the same number.
-            (square / n - sums::squares(mean)).max(0.0).sqrt()
-        };
-        let spreads = sums.chunks_exact(width).zip(squares).map(spread).collect();
-        (sums, spreads)
+            *spread = (*spread / n - sums::squares(mean)).max(0.0).sqrt();
+        }
     }
 }

@@ -46,6 +46,30 @@ pub(super) struct Workshop {
     errors: Vec<f64>,
     /// Squared norm of each row of the weights' gradients.
     norms: Vec<f64>,
+    slope: Slope,
+}
+
+/// What a gradient is, beside its numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slope {
+    pub(super) loss: f64,
+    /// Before clipping.
+    pub(super) norm: f64,
+    /// Whether the context's weights have a part in it.
+    pub(super) with_context: bool,
+}
+
+impl Slope {
+    /// Refuses one that leads nowhere.
+    pub(super) fn checked(self) -> Result<Self> {
+        let Self { loss, norm, .. } = self;
+        if loss.is_finite() && norm.is_finite() {
+            return Ok(self);
+        }
+        Err(Error::Training(format!(
+            "training diverged: the loss is {loss} and its gradient's norm {norm}; the weights were kept"
+        )))
+    }
 }
 
 impl Clone for Workshop {
@@ -80,10 +104,8 @@ impl DecisionLayer {
         }
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
-            let mut workshop = std::mem::take(&mut self.workshop);
-            let outcome = self.step(crew, (batch, n), learning_rate, &mut workshop);
-            self.workshop = workshop;
-            outcome
+            self.differentiate(crew, batch, n)?;
+            Ok(self.descend(crew, learning_rate))
         })
     }
 
@@ -93,35 +115,31 @@ impl DecisionLayer {
         self.workshop.errors.iter().map(move |error| error / width)
     }
 
-    fn step(
-        &mut self,
-        crew: Crew,
-        (batch, n): (&Batch<'_>, usize),
-        learning_rate: f64,
-        workshop: &mut Workshop,
-    ) -> Result<StepMetrics> {
+    /// Fills the workshop with the gradient of a batch that was checked, `n` samples. No weight changes.
+    pub(super) fn differentiate(&mut self, crew: Crew, batch: &Batch<'_>, n: usize) -> Result<()> {
+        let mut workshop = std::mem::take(&mut self.workshop);
         let active = self.active(&batch.questions);
         workshop.make_room(self, n, active);
-        self.pass_samples(crew, batch, n, workshop);
+        self.pass_samples(crew, batch, n, &mut workshop);
         let share = batch.shares(n);
-        let width = self.shape.output as f64;
-        let loss =
-            workshop.errors.iter().enumerate().map(|(i, e)| share(i) * e).sum::<f64>() / width;
-        let gradient_norm = self.pass_weights(crew, active, workshop);
-        if !loss.is_finite() || !gradient_norm.is_finite() {
-            return Err(Error::Training(format!(
-                "training diverged: the loss is {loss} and its gradient's norm {gradient_norm}; the weights were kept"
-            )));
-        }
+        let errors = workshop.errors.iter().enumerate().map(|(i, e)| share(i) * e);
+        let loss = errors.sum::<f64>() / self.shape.output as f64;
+        let norm = self.pass_weights(crew, active, &mut workshop);
+        workshop.slope = Slope { loss, norm, with_context: active == self.shape.input };
+        self.workshop = workshop;
+        self.workshop.slope.checked().map(|_| ())
+    }
+
+    /// Goes one step down the gradient in the workshop.
+    pub(super) fn descend(&mut self, crew: Crew, learning_rate: f64) -> StepMetrics {
+        let Slope { loss, norm, with_context } = self.workshop.slope;
         let most = self.settings.clip_norm.unwrap_or(f64::INFINITY);
-        let scale = if gradient_norm > most { most / gradient_norm } else { 1.0 };
-        let (params, gradient) = (&mut self.params, (&workshop.gradient[..], scale));
-        let with_context = active == self.shape.input;
-        let settings = (&self.settings, learning_rate);
-        self.memory.step(crew, settings, params, gradient, with_context);
+        let scale = if norm > most { most / norm } else { 1.0 };
+        let (params, gradient) = (&mut self.params, (&self.workshop.gradient[..], scale));
+        self.memory.step(crew, (&self.settings, learning_rate), params, gradient, with_context);
         self.trained = true;
         self.changed();
-        Ok(StepMetrics { loss, gradient_norm, learning_rate, epoch: self.epoch })
+        StepMetrics { loss, gradient_norm: norm, learning_rate, epoch: self.epoch }
     }
 
     /// How wide the inputs are without a context that is zero everywhere.
@@ -194,7 +212,8 @@ impl DecisionLayer {
 impl Workshop {
     /// Room for `n` samples of `active` inputs.
     fn make_room(&mut self, layer: &DecisionLayer, n: usize, active: usize) {
-        let Self { x, hidden, output, d_hidden, turned, gradient, errors, norms } = self;
+        let Self { x, hidden, output, d_hidden, turned, gradient, errors, norms, slope } = self;
+        *slope = Slope::default();
         let shape = layer.shape;
         x.resize(n * active, 0.0);
         hidden.resize(n * shape.hidden, 0.0);

@@ -37,6 +37,7 @@ struct Draft {
     block: Vec<f32>,
     hidden: Vec<f32>,
     terms: Vec<(u32, f32)>,
+    votes: Votes,
 }
 
 impl Clone for Desk {
@@ -168,11 +169,13 @@ impl DecisionLayer {
         if self.others.is_empty() {
             return (own, vec![0.0; n]);
         }
-        let mut votes = Votes::first(own, self.shape.output);
+        let mut votes = Votes::default();
+        votes.restart(&own, self.shape.output);
         for other in &self.others {
             votes.add(&other.own_outputs(questions, n, pool));
         }
-        votes.count()
+        votes.count();
+        (votes.actions, votes.spreads)
     }
 
     fn own_outputs(&self, questions: &Questions<'_>, n: usize, pool: Option<&Pool>) -> Vec<f32> {
@@ -210,14 +213,18 @@ impl DecisionLayer {
         if self.others.is_empty() {
             return Ok((norm, 0.0));
         }
-        let mut votes = Votes::first(action.to_vec(), action.len());
+        let mut draft = self.desk.draft();
+        let votes = &mut draft.votes;
+        votes.restart(action, action.len());
         for other in &self.others {
             other.own_answer(state, desired_return, context, timestep, action)?;
             votes.add(action);
         }
-        let (mean, apart) = votes.count();
-        action.copy_from_slice(&mean);
-        Ok((norm, apart[0]))
+        votes.count();
+        action.copy_from_slice(&votes.actions);
+        let apart = votes.spreads[0];
+        self.desk.give_back(draft);
+        Ok((norm, apart))
     }
 
     fn own_answer(
@@ -236,7 +243,7 @@ impl DecisionLayer {
             return Err(Error::NotTrained);
         }
         let mut draft = self.desk.draft();
-        let Draft { block, hidden, terms } = &mut draft;
+        let Draft { block, hidden, terms, .. } = &mut draft;
         let [w1, b1, w2, b2] = self.shape.split(&self.params);
         let size = self.settings.state_size * self.shape.hidden;
         hidden.clear();
