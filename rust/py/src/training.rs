@@ -144,6 +144,10 @@ const UNPOISONED: &str = "no holder of the run panics";
 
 /// Measures a layer on held-out episodes.
 #[pyfunction]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the arguments of `OfflineTrainer.evaluate`, and what it keeps"
+)]
 #[pyo3(signature = (store, layer, settings, filter, trained_on, include_training, keep_predictions))]
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
@@ -151,14 +155,14 @@ pub(crate) fn evaluate<'py>(
     layer: &Layer,
     settings: &Bound<'py, PyDict>,
     filter: Option<&Bound<'py, PyDict>>,
-    trained_on: Vec<Option<Bound<'py, PyDict>>>,
+    trained_on: &Bound<'py, PyList>,
     include_training: bool,
     keep_predictions: bool,
 ) -> Result<Bound<'py, PyDict>> {
     let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
     let trained_on = trained_on
         .iter()
-        .map(|filter| filter::filter(filter.as_ref()))
+        .map(|given| filter::filter(given.cast::<PyDict>().ok()))
         .collect::<std::result::Result<Vec<_>, _>>()?;
     let layer = layer.shared();
     let report = interruptible(py, |poll| {
