@@ -77,6 +77,20 @@ impl Halt {
 }
 
 impl Store {
+    /// Whether the rows were read into the index once: from then on a search is quick.
+    pub fn is_awake(&self) -> bool {
+        self.awake.load(Ordering::Relaxed)
+    }
+
+    /// Reads the rows into the index, as the first search does by itself, while `poll` is asked whether to go on; an error
+    /// from it ends that.
+    pub fn awaken(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        if self.is_awake() {
+            return Ok(());
+        }
+        self.patiently(poll, |halt| self.enter()?.in_sync_until(Some(halt), |_, _| Ok(())))
+    }
+
     /// Runs `work` while `poll` is asked whether to go on; an error from it, or closing the store, ends the work.
     pub(super) fn patiently<T: Send>(
         &self,

@@ -1,7 +1,6 @@
 //! The way of a query: cache, catch up, filter and scan in memory, rerank at full precision, read the rows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -105,20 +104,6 @@ pub struct Neighbor {
 }
 
 impl Store {
-    /// Whether the rows were read into the index once: from then on a search is quick.
-    pub fn is_awake(&self) -> bool {
-        self.awake.load(Ordering::Relaxed)
-    }
-
-    /// Reads the rows into the index, as the first search does by itself, while `poll` is asked whether to go on; an error
-    /// from it ends that.
-    pub fn awaken(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        if self.is_awake() {
-            return Ok(());
-        }
-        self.patiently(poll, |halt| self.enter()?.in_sync_until(Some(halt), |_, _| Ok(())))
-    }
-
     /// The nearest rows to a state, read whole.
     pub fn search(&self, query: &Query) -> Result<Arc<Answer>> {
         let open = self.enter()?;
