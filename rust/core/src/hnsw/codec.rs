@@ -184,14 +184,14 @@ impl Codec {
                 (1.0, square.sqrt())
             }
             Quantization::Int8 => {
-                fine.encode(query);
+                self.kernel.refine(query, fine);
                 lines.extend_from_slice(fine.high());
                 (256.0 * fine.step, fine.norm)
             }
             Quantization::Binary => {
                 turned.clear();
                 self.turn(query, turned);
-                fine.encode(turned);
+                self.kernel.refine(turned, fine);
                 if !turns_well(self.kernel.products(query, query).0) {
                     fine.residual = f64::INFINITY;
                 }

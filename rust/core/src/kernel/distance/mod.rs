@@ -45,7 +45,7 @@ pub struct Shape {
 }
 
 /// A query coded with sixteen bits a component: about `step * (256 * high + low)`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fine {
     high: Vec<Line>,
     low: Vec<Line>,
@@ -66,40 +66,6 @@ impl Fine {
     const PEAK: f64 = 127.0 * 256.0 + 127.0;
     /// Adding it rounds a small f64 to an integer.
     const ROUNDER: f64 = 6_755_399_441_055_744.0;
-
-    /// Codes `query` in the memory already here.
-    pub fn encode(&mut self, query: &[f32]) {
-        let Self { high, low, wide, high_sum, low_sum, step, norm, residual } = self;
-        let peak = query.iter().fold(0.0_f64, |peak, x| peak.max(f64::from(x.abs())));
-        *step = peak / Self::PEAK;
-        let per_step = if peak > 0.0 { Self::PEAK / peak } else { 0.0 };
-        let (mut square, mut left_out) = (0.0, 0.0);
-        (*high_sum, *low_sum) = (0, 0);
-        high.clear();
-        low.clear();
-        wide.clear();
-        for part in query.chunks(Line::LEN) {
-            let (mut upper, mut lower, mut whole) = (Line::ZERO, Line::ZERO, [0; Line::LEN]);
-            for (i, &x) in part.iter().enumerate() {
-                let x = f64::from(x);
-                let code = (x * per_step + Self::ROUNDER) - Self::ROUNDER;
-                square += x * x;
-                left_out += (x - *step * code).powi(2);
-                let code = code as i32;
-                let top = (code + 128) >> 8;
-                whole[i] = code as i16;
-                upper.0[i] = top as i8;
-                lower.0[i] = (code - 256 * top) as i8;
-                *high_sum += i64::from(upper.0[i]);
-                *low_sum += i64::from(lower.0[i]);
-            }
-            high.push(upper);
-            low.push(lower);
-            wide.push(whole);
-        }
-        *norm = square.sqrt();
-        *residual = left_out.sqrt();
-    }
 }
 
 /// What the eight upper bits of a [`Fine`] query are good for: a quick look.
@@ -119,6 +85,7 @@ type Dots = fn(&[&[Line]], &Fine, &mut [f64]);
 type Products = fn(&[f32], &[f32]) -> (f64, f64);
 type Squared = fn(&[f32], &[f32]) -> f64;
 type Encode = fn(&[f32], &mut [Line]) -> Shape;
+type Refine = fn(&[f32], &mut Fine);
 
 /// The kernels of one instruction set. Ask for it once and keep it.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +94,7 @@ pub struct Kernel {
     products: Products,
     squared_distance: Squared,
     encode: Encode,
+    refine: Refine,
 }
 
 impl Kernel {
@@ -135,6 +103,7 @@ impl Kernel {
         products: scalar::products,
         squared_distance: scalar::squared_distance,
         encode: scalar::encode,
+        refine: scalar::refine,
     };
 
     /// Rows that are fetched before their turn comes: some 6 KB at 768 dimensions.
@@ -189,5 +158,10 @@ impl Kernel {
     pub fn encode(self, vector: &[f32], codes: &mut [Line]) -> Shape {
         assert_eq!(codes.len(), Line::needed(vector.len()), "as many lines as the vector needs");
         (self.encode)(vector, codes)
+    }
+
+    /// Codes a query of finite numbers in the memory that `into` has.
+    pub fn refine(self, query: &[f32], into: &mut Fine) {
+        (self.refine)(query, into);
     }
 }

@@ -20,6 +20,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     // SAFETY: as above.
     squared_distance: |a, b| unsafe { squared_distance(a, b) },
     encode: scalar::encode,
+    refine: scalar::refine,
 };
 
 #[target_feature(enable = "neon")]

@@ -109,6 +109,57 @@ pub(super) fn encode(vector: &[f32], codes: &mut [Line]) -> Shape {
     Shape { scale, norm: norm as f32, residual: up(fold(left_out).sqrt()) }
 }
 
+/// The body of every set's `refine`.
+#[expect(clippy::inline_always, reason = "a copy for every instruction set is the point")]
+#[inline(always)]
+pub(super) fn refine(query: &[f32], into: &mut Fine) {
+    let (blocks, tail) = query.as_chunks::<{ Line::LEN }>();
+    let last = padded::<{ Line::LEN }>(tail);
+    let blocks = || blocks.iter().chain((!tail.is_empty()).then_some(&last));
+
+    let mut peaks = [0.0_f32; LANES];
+    for part in blocks().flat_map(|block| block.as_chunks::<LANES>().0) {
+        for (peak, x) in peaks.iter_mut().zip(part) {
+            let x = x.abs();
+            *peak = if x > *peak { x } else { *peak };
+        }
+    }
+    let peak = f64::from(peaks.into_iter().fold(0.0, f32::max));
+    let step = peak / Fine::PEAK;
+    let per_step = if peak > 0.0 { Fine::PEAK / peak } else { 0.0 };
+
+    let Fine { high, low, wide, high_sum, low_sum, .. } = into;
+    let lines = Line::needed(query.len());
+    high.resize(lines, Line::ZERO);
+    low.resize(lines, Line::ZERO);
+    wide.resize(lines, [0; Line::LEN]);
+    let (mut square, mut left_out) = ([0.0_f64; LANES], [0.0_f64; LANES]);
+    let (mut highs, mut lows) = ([0_i32; LANES], [0_i32; LANES]);
+    for (block, ((high, low), wide)) in blocks().zip(high.iter_mut().zip(low).zip(wide)) {
+        for at in (0..Line::LEN).step_by(LANES) {
+            for lane in 0..LANES {
+                let x = f64::from(block[at + lane]);
+                let shifted = x * per_step + Fine::ROUNDER;
+                let miss = x - step * (shifted - Fine::ROUNDER);
+                square[lane] += x * x;
+                left_out[lane] += miss * miss;
+                let code = shifted.to_bits() as i32; // the rounded number is in the lowest bits
+                let top = (code + 128) >> 8;
+                let rest = code - 256 * top;
+                (high.0[at + lane], low.0[at + lane]) = (top as i8, rest as i8);
+                wide[at + lane] = code as i16;
+                highs[lane] += top;
+                lows[lane] += rest;
+            }
+        }
+    }
+    *high_sum = highs.into_iter().map(i64::from).sum();
+    *low_sum = lows.into_iter().map(i64::from).sum();
+    into.step = step;
+    into.norm = fold(square).sqrt();
+    into.residual = fold(left_out).sqrt();
+}
+
 /// The next f32 above, except for zero, which is exact.
 fn up(x: f64) -> f32 {
     if x == 0.0 { 0.0 } else { (x as f32).next_up() }

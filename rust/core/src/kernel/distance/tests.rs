@@ -52,7 +52,7 @@ fn code_dots_are_the_exact_integer_sums_on_every_set() {
             let full = stream == 3;
             let pick = |i: u64| if full { 1.0 } else { vector(n, i, 1.0)[n / 2] };
             let make = |i| if full { vec![pick(i); n] } else { vector(n, i, 1.0) };
-            query.encode(&make(stream));
+            Kernel::SCALAR.refine(&make(stream), &mut query);
             let codes: Vec<Vec<Line>> =
                 (0..rows).map(|row| coded(Kernel::SCALAR, &make(10 + row)).0).collect();
             let rows: Vec<&[Line]> = codes.iter().map(Vec::as_slice).collect();
@@ -113,7 +113,7 @@ fn a_code_and_its_residual_account_for_the_whole_vector() {
 fn a_query_is_coded_a_hundred_times_finer_than_a_row() {
     let x = vector(768, 3, 1.0);
     let mut query = Fine::default();
-    query.encode(&x);
+    Kernel::SCALAR.refine(&x, &mut query);
     let parts = query.high.iter().flat_map(|l| l.0).zip(query.low.iter().flat_map(|l| l.0));
     let whole = query.wide.iter().flatten();
     assert!(parts.zip(whole).all(|((h, l), &w)| 256 * i32::from(h) + i32::from(l) == i32::from(w)));
@@ -124,6 +124,24 @@ fn a_query_is_coded_a_hundred_times_finer_than_a_row() {
             && (query.norm - length(x.iter().map(|x| f64::from(*x)))).abs() < 1e-9
     );
     assert!(100.0 * query.residual < f64::from(coded(Kernel::SCALAR, &x).1.residual));
-    query.encode(&[0.0; 3]);
+    Kernel::SCALAR.refine(&[0.0; 3], &mut query);
     assert_eq!((query.step, query.norm, query.residual), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn every_set_codes_a_query_alike_and_forgets_the_one_before() {
+    for n in lengths() {
+        for size in [1.0, 1e-31, 1e-42, 1e37] {
+            let x = vector(n, 9, size);
+            let mut reference = Fine::default();
+            Kernel::SCALAR.refine(&x, &mut reference);
+            assert!(reference.wide.iter().flatten().skip(n).all(|&q| q == 0), "length {n}");
+            for (isa, kernel) in every_kernel() {
+                let mut query = Fine::default();
+                kernel.refine(&vector(n / 2 + 70, 10, 2.0), &mut query);
+                kernel.refine(&x, &mut query);
+                assert_eq!(query, reference, "{isa:?}, length {n}, size {size}");
+            }
+        }
+    }
 }

@@ -26,7 +26,7 @@ use super::{Fine, Kernel, Line, Shape};
 pub(super) fn avx2() -> Option<Kernel> {
     let able = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     able.then_some(Kernel {
-        // SAFETY: handed out only when this CPU has both features; so are the next three.
+        // SAFETY: handed out only when this CPU has both features; so are the next four.
         dots: |rows, query, out| unsafe { dots_avx2(rows, query, out) },
         // SAFETY: as above.
         products: |a, b| unsafe { products_avx2(a, b) },
@@ -34,6 +34,8 @@ pub(super) fn avx2() -> Option<Kernel> {
         squared_distance: |a, b| unsafe { squared_distance_avx2(a, b) },
         // SAFETY: as above.
         encode: |vector, codes| unsafe { encode_avx2(vector, codes) },
+        // SAFETY: as above.
+        refine: |query, into| unsafe { refine_avx2(query, into) },
     })
 }
 
@@ -44,7 +46,7 @@ pub(super) fn avx512() -> Option<Kernel> {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
     able.then_some(Kernel {
-        // SAFETY: handed out only when this CPU has all four features; so are the next three.
+        // SAFETY: handed out only when this CPU has all four features; so are the next four.
         dots: |rows, query, out| unsafe { dots_avx512(rows, query, out) },
         // SAFETY: as above.
         products: |a, b| unsafe { products_avx512(a, b) },
@@ -52,6 +54,8 @@ pub(super) fn avx512() -> Option<Kernel> {
         squared_distance: |a, b| unsafe { squared_distance_avx512(a, b) },
         // SAFETY: as above.
         encode: |vector, codes| unsafe { encode_avx512(vector, codes) },
+        // SAFETY: as above.
+        refine: |query, into| unsafe { refine_avx512(query, into) },
     })
 }
 
@@ -294,4 +298,14 @@ fn encode_avx2(vector: &[f32], codes: &mut [Line]) -> Shape {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_avx512(vector: &[f32], codes: &mut [Line]) -> Shape {
     scalar::encode(vector, codes)
+}
+
+#[target_feature(enable = "avx2")]
+fn refine_avx2(query: &[f32], into: &mut Fine) {
+    scalar::refine(query, into);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn refine_avx512(query: &[f32], into: &mut Fine) {
+    scalar::refine(query, into);
 }
