@@ -238,6 +238,28 @@ impl Graph {
     /// be anything". The query must have come as a state, not as a code. Nodes beyond those that `least` has room for are
     /// about to be judged: they are fetched.
     pub fn judge(&self, query: &Prepared, nodes: &[NodeId], least: &mut [f64], most: &mut [f64]) {
+        self.bound(query, false, nodes, least, most);
+    }
+
+    /// [`Self::judge`] with bounds that are tighter and hold for nearly all rows: for those that a walk brought.
+    pub fn judge_likely(
+        &self,
+        query: &Prepared,
+        nodes: &[NodeId],
+        least: &mut [f64],
+        most: &mut [f64],
+    ) {
+        self.bound(query, true, nodes, least, most);
+    }
+
+    fn bound(
+        &self,
+        query: &Prepared,
+        likely: bool,
+        nodes: &[NodeId],
+        least: &mut [f64],
+        most: &mut [f64],
+    ) {
         // rows beyond the chunk that is judged follow: they are on their way from memory meanwhile
         let (mut rows, mut facts) = ([&[][..]; CHUNK + AHEAD], [&[][..]; CHUNK + AHEAD]);
         let (mut coming, mut held) = (nodes.iter(), 0);
@@ -252,7 +274,8 @@ impl Graph {
                 fetch(facts[at]);
                 held = at + 1;
             }
-            bounds::judge(&self.codec, query, &rows[..held], &facts[..least.len()], least, most);
+            let asked = &facts[..least.len()];
+            bounds::judge(&self.codec, query, likely, &rows[..held], asked, least, most);
             rows.copy_within(least.len()..held, 0);
             facts.copy_within(least.len()..held, 0);
             held -= least.len();

@@ -39,6 +39,13 @@ impl Copied {
         self.place(slot).is_some_and(|at| self.copy.state(at, state))
     }
 
+    /// Asks for the stored bytes of a row ahead of their use.
+    pub(super) fn fetch(&self, slot: Slot) {
+        if let Some(at) = self.place(slot) {
+            self.copy.fetch(at);
+        }
+    }
+
     /// The stored bytes of a row's state, if the copy has them.
     pub(super) fn stored(&self, slot: Slot) -> Option<&[u8]> {
         self.place(slot).and_then(|at| self.copy.stored(at))

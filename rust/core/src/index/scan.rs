@@ -26,6 +26,9 @@ const PATIENCE: usize = 16;
 /// Rows that are read at most between two looks at what is still worth reading.
 const MOST_READ: usize = 4096;
 
+/// Bytes of mapped states that are fetched ahead.
+const FETCHED: usize = 48 << 10;
+
 /// An f64 in its total order, for heaps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Ordered(f64);
@@ -152,7 +155,7 @@ impl Scan<'_> {
         self.graph.prepare_for(self.query, self.metric, prepared);
         let limit = self.worst().map_or(f64::INFINITY, |distance| self.cost(distance));
         let mut sieve = Sieve { k: self.k, limit, candidates, most };
-        let mut first = 0;
+        let (mut first, ahead) = (0, self.ahead());
         if let Some(&Walk { ef, linked, matches, admit }) = walk {
             let cut = self.worst().map(|distance| (distance + self.leeway(distance)) as f32);
             // a walk that finds next to no matches around the query leaves them all to the scan
@@ -161,16 +164,30 @@ impl Scan<'_> {
                 // rows that were linked after the walk began may be among them, and will be scanned
                 let before =
                     walked.iter().map(|(node, _)| *node).filter(|node| (node.0 as usize) < linked);
-                self.judge(before, prepared, &mut sieve)?;
+                // the nearest by estimate will be measured, almost always
+                before.clone().take(self.k.min(ahead)).for_each(|node| self.fetch(Slot(node.0)));
+                self.judge(before, prepared, true, &mut sieve)?;
             }
         }
-        self.judge(from(rows, first), prepared, &mut sieve)?;
+        self.judge(from(rows, first), prepared, false, &mut sieve)?;
         let limit = sieve.limit;
         candidates.retain(|row| row.least <= limit);
         // the total order puts equal optimism in order of the keys, so that a heap of twins is read as it lies
         candidates.sort_unstable_by(|a, b| a.least.total_cmp(&b.least).then(a.slot.cmp(&b.slot)));
         state.resize(self.query.len(), 0.0);
         self.measure(candidates, originals, far, state, nearest)
+    }
+
+    /// Mapped states that are fetched ahead of their turn: as much as the nearest cache holds.
+    fn ahead(&self) -> usize {
+        (FETCHED / (4 * self.query.len())).clamp(1, 16)
+    }
+
+    /// Asks for a row's mapped state ahead of its use.
+    fn fetch(&self, slot: Slot) {
+        if let Some(copied) = self.copied {
+            copied.fetch(slot);
+        }
     }
 
     /// The distance beyond which nothing counts; a hair more, so that rounding decides nothing.
@@ -206,11 +223,12 @@ impl Scan<'_> {
         }
     }
 
-    /// Offers every one of `nodes`.
+    /// Offers every one of `nodes`, by bounds that are certain or [`Graph::judge_likely`]'s.
     fn judge(
         &self,
         nodes: impl Iterator<Item = NodeId>,
         prepared: &Prepared,
+        likely: bool,
         sieve: &mut Sieve<'_>,
     ) -> Result<()> {
         // some of the next batch are known already, so that the memory does not rest between two batches
@@ -227,7 +245,12 @@ impl Scan<'_> {
             }
             since += 1;
             let count = held.min(BATCH);
-            self.graph.judge(prepared, &batch[..held], &mut least[..count], &mut most[..count]);
+            let (least, most) = (&mut least[..count], &mut most[..count]);
+            if likely {
+                self.graph.judge_likely(prepared, &batch[..held], least, most);
+            } else {
+                self.graph.judge(prepared, &batch[..held], least, most);
+            }
             for at in 0..count {
                 sieve.offer(Slot(batch[at].0), least[at], most[at]);
             }
@@ -249,7 +272,7 @@ impl Scan<'_> {
         nearest: &mut BinaryHeap<(Ordered, RowKey)>,
     ) -> Result<Vec<Hit>> {
         let exact = Exact::new(self.kernel, self.metric, self.query);
-        let (mut rest, mut read) = (candidates, 0);
+        let (mut rest, mut read, ahead) = (candidates, 0, self.ahead());
         let meet = |key: RowKey, distance: f64, nearest: &mut BinaryHeap<_>| {
             let found = (Ordered(distance), key);
             if nearest.len() < self.k {
@@ -277,7 +300,9 @@ impl Scan<'_> {
             let (now, later) = rest.split_at_mut(worth);
             now.sort_unstable_by_key(|row| row.slot);
             far.clear();
-            for row in &*now {
+            now.iter().take(ahead).for_each(|row| self.fetch(row.slot));
+            for (at, row) in now.iter().enumerate() {
+                now.get(at + ahead).into_iter().for_each(|row| self.fetch(row.slot));
                 let key = self.columns.key[row.slot.at()];
                 if self.copied.is_some_and(|copied| copied.state(row.slot, state)) {
                     meet(key, exact.distance(state), nearest);

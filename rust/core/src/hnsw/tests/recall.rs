@@ -178,3 +178,38 @@ fn a_second_opinion_agrees() {
     }
     assert!(agreed >= 490, "{agreed} of 500");
 }
+
+#[test]
+fn likely_bounds_are_several_times_tighter_and_hold_for_nearly_every_row() {
+    let rows: Vec<Vec<f32>> = (0..2_000).map(|number| vector(768, number)).collect();
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
+        let graph = Graph::new(768, params(metric, Quantization::Int8));
+        let nodes: Vec<NodeId> = rows.iter().map(|row| graph.push(row)).collect();
+        let mut query = Prepared::default();
+        graph.prepare(&vector(768, 9_999), &mut query);
+        let bounds = |likely: bool| {
+            let (mut least, mut most) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+            if likely {
+                graph.judge_likely(&query, &nodes, &mut least, &mut most);
+            } else {
+                graph.judge(&query, &nodes, &mut least, &mut most);
+            }
+            least.into_iter().zip(most).collect::<Vec<_>>()
+        };
+        // without a code there is no rounding: the bounds meet in the distance
+        let plain = Graph::new(768, params(metric, Quantization::None));
+        for row in &rows {
+            plain.push(row);
+        }
+        let (mut least, mut most) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+        let mut exact = Prepared::default();
+        plain.prepare(&vector(768, 9_999), &mut exact);
+        plain.judge(&exact, &nodes, &mut least, &mut most);
+        let (certain, likely) = (bounds(false), bounds(true));
+        let held = likely.iter().zip(&least).filter(|((low, high), x)| (low..=high).contains(x));
+        assert!(held.count() >= rows.len() - 2, "{metric:?}");
+        for ((low, high), (below, above)) in likely.iter().zip(&certain) {
+            assert!(3.0 * (high - low) < above - below, "{metric:?}");
+        }
+    }
+}

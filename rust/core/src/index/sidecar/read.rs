@@ -8,6 +8,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kernel::score::fetch;
+
 use super::Unfit;
 use super::layout::{Entry, Header, Kind, read};
 use super::map::Map;
@@ -192,6 +194,13 @@ impl Copy {
 
     pub(crate) fn header(&self) -> &Header {
         &self.sidecar.header
+    }
+
+    /// Asks for the bytes of a state ahead of their use.
+    pub(crate) fn fetch(&self, row: usize) {
+        let start = row.saturating_mul(self.stride);
+        let end = start.saturating_add(self.stride);
+        self.sidecar.view(&self.states).bytes.get(start..end).into_iter().for_each(fetch);
     }
 
     /// The stored bytes of a state; `None` where the copy has none or cannot be believed.
