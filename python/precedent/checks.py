@@ -67,6 +67,8 @@ def integer(field: str, value: Any, *, low: int = 0, high: int = LARGEST, clamp:
     Raises:
         ValidationError: It is not one; a bool is not a number.
     """
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise refuse(field, "a whole number", value)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+
 from precedent import _core, checks
 from precedent.config import CacheConfig, HnswConfig
 from precedent.errors import ClosedError, ValidationError
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from precedent.encoders import Encoder
@@ -186,7 +187,7 @@ class StoreFile:
         Raises:
             ValidationError: Not a state of this store; `field` is what the message calls it.
         """
-        if isinstance(state, (str, Mapping)):
+        if type(state) is not np.ndarray and isinstance(state, (str, Mapping)):
             state = self._encode(field, [state], role)[0]
         return checks.vector(field, state, self.core.dimension)
 

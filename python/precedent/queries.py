@@ -76,6 +76,8 @@ def id_texts(listed: list[Any]) -> list[str]:
 
 def is_vector(states: Any) -> bool:
     """Whether this is one state rather than several."""
+    if type(states) is np.ndarray:  # the usual case: asking whether it is a mapping takes longer
+        return states.ndim == 1
     if isinstance(states, (list, tuple)):
         return (
             bool(states) and not isinstance(states[0], (str, Mapping)) and not hasattr(states[0], "__len__")

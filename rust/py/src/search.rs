@@ -1,10 +1,11 @@
 //! Options of a search, from Python, and its answers, to it.
 
-use numpy::prelude::*;
-use numpy::{PyArray1, PyArray2};
+use numpy::ndarray::Array2;
+use numpy::{Element, PyArray2};
 use precedent_core::Error;
 use precedent_core::ids::RowKey;
 use precedent_core::store::{Answer, SearchOptions, Store};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -94,10 +95,18 @@ impl Table {
     }
 
     pub(crate) fn into_arrays(self, py: Python<'_>) -> PyResult<Ids<'_>> {
-        let rows = self.keys.len() / self.k;
-        Ok((
-            PyArray1::from_vec(py, self.keys).reshape([rows, self.k])?,
-            PyArray1::from_vec(py, self.distances).reshape([rows, self.k])?,
-        ))
+        let shape = (self.keys.len() / self.k, self.k);
+        Ok((shaped(py, shape, self.keys)?, shaped(py, shape, self.distances)?))
     }
+}
+
+/// One array object, where a vector that is reshaped would be two.
+fn shaped<T: Element>(
+    py: Python<'_>,
+    shape: (usize, usize),
+    numbers: Vec<T>,
+) -> PyResult<Bound<'_, PyArray2<T>>> {
+    let array = Array2::from_shape_vec(shape, numbers)
+        .map_err(|why| PyRuntimeError::new_err(why.to_string()))?;
+    Ok(PyArray2::from_owned_array(py, array))
 }
