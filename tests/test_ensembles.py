@@ -303,15 +303,20 @@ def test_ctrl_c_ends_the_members_on_the_threads_of_an_executor(memory):
     marked(memory)
     executor = Together(2)
 
+    left = threading.Event()
+
     def interrupt():
         executor.begun.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
+        while not left.wait(3):  # Python overlooks a signal that comes just before its main thread blocks
+            os.kill(os.getpid(), signal.SIGINT)
 
     presser = threading.Thread(target=interrupt)
     presser.start()
     made = layer()
     with pytest.raises(KeyboardInterrupt):
         trainer(memory, made, **ENDLESS, executor=executor).train()
+    left.set()
     presser.join()
     outcomes = [promise.exception(60) for promise in executor.promises]
     assert [type(outcome) for outcome in outcomes] == [KeyboardInterrupt] * 2
