@@ -477,7 +477,8 @@ class DecisionLayer:
         one = not hasattr(returns, "__len__") or (isinstance(returns, np.ndarray) and returns.ndim == 0)
         return (
             given,
-            np.full(rows, checks.number(name, returns))
+            # One for all stays one: its code is then summed once.
+            np.array([checks.number(name, returns)])
             if one
             else checks.column(name, returns, rows, np.float64),
             None if contexts is None else checks.matrix("contexts", contexts, size, rows),

@@ -118,6 +118,26 @@ fn answers_are_the_twin_s_and_the_same_bits_alone_or_among_many() {
 }
 
 #[test]
+fn one_return_for_many_questions_gives_the_bits_of_a_return_for_each() {
+    for encoding in [Encoding::Compact, Encoding::Seed] {
+        let settings = LayerSettings { encoding, ..small() };
+        let mut layer = layer(settings.clone());
+        let material = Material::new(6, &settings, 70);
+        layer.train(&material.plain()).unwrap();
+        for whole in [material.plain(), material.full()] {
+            for round in 0..2 {
+                let each = [0.3; 70];
+                let alike = Questions { returns: &each, ..whole.questions };
+                let one = Questions { returns: &each[..1], ..whole.questions };
+                let answers = layer.predict_many(&one).unwrap();
+                assert_eq!(answers, layer.predict_many(&alike).unwrap(), "round {round}");
+                layer.train(&material.plain()).unwrap(); // what was kept is no longer true
+            }
+        }
+    }
+}
+
+#[test]
 fn a_kept_return_code_is_forgotten_when_the_weights_change() {
     let settings = small();
     let mut layer = layer(settings.clone());

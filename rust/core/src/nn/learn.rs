@@ -165,7 +165,7 @@ impl DecisionLayer {
         crew.each(whole, crew.share(n, TILE, SAMPLES), &|first, (outer, inner)| {
             let (x, errors, output) = (outer.0.values, outer.1.values, outer.2.values);
             let (hidden, d_hidden, turned) = (inner.0.values, inner.1.values, inner.2.values);
-            self.fill_inputs(&batch.questions, first, x, active);
+            self.fill_inputs(&batch.questions, first, x, (active, true));
             mlp::hidden_rows(self.gemm, shape, w1, (x, active), (b1, false), hidden);
             mlp::output_rows(self.gemm, shape, (w2, b2), hidden, output);
             for (i, (error, output)) in

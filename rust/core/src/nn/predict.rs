@@ -116,25 +116,28 @@ impl DecisionLayer {
     pub fn inputs(&self, questions: &Questions<'_>) -> Result<Vec<f32>> {
         let n = questions.checked(&self.settings, &Names::LEARNED)?;
         let mut x = vec![0.0; n * self.shape.input];
-        self.fill_inputs(questions, 0, &mut x, self.shape.input);
+        self.fill_inputs(questions, 0, &mut x, (self.shape.input, true));
         Ok(x)
     }
 
-    /// Writes the inputs from question `first` on, as many rows of `active` numbers as `x` has.
+    /// Writes the inputs from question `first` on, as many rows of `active` numbers as `x` has; without the codes of the
+    /// returns, what is in their place stays.
     pub(super) fn fill_inputs(
         &self,
         questions: &Questions<'_>,
         first: usize,
         x: &mut [f32],
-        active: usize,
+        (active, codes): (usize, bool),
     ) {
         let (d, range) = (self.settings.state_size, self.return_range());
         for (row, i) in x.chunks_exact_mut(active).zip(first..) {
             let (state, rest) = row.split_at_mut(d);
             let (code, context) = rest.split_at_mut(d);
             state.copy_from_slice(&questions.states[i * d..][..d]);
-            let desired = questions.returns[i % questions.returns.len()];
-            self.encoder.encode_return(desired, range, code);
+            if codes {
+                let desired = questions.returns[i % questions.returns.len()];
+                self.encoder.encode_return(desired, range, code);
+            }
             match questions.contexts {
                 Some(contexts) => context.copy_from_slice(&contexts[i * d..][..d]),
                 None => context.fill(0.0),
@@ -182,6 +185,13 @@ impl DecisionLayer {
         let (shape, active) = (self.shape, self.active(questions));
         let [w1, b1, w2, b2] = shape.split(&self.params);
         let mut output = vec![0.0; n * shape.output];
+        // One return for all: its part of the first layer is summed once, if it is not kept from before.
+        let mut draft = self.desk.draft();
+        let coded = questions.returns.len() == 1;
+        if coded {
+            self.code_sums(questions.returns[0], &mut draft);
+        }
+        let start = if coded { &draft.hidden } else { b1 };
         Crew::gather(pool, |crew| {
             let whole = Grid::new(&mut output, shape.output);
             crew.each(whole, crew.share(n, TILE, QUESTIONS), &|first, output| {
@@ -190,13 +200,31 @@ impl DecisionLayer {
                 let rows = output.values.len() / shape.output;
                 block.resize(rows * active, 0.0);
                 hidden.resize(rows * shape.hidden, 0.0);
-                self.fill_inputs(questions, first, block, active);
-                mlp::hidden_rows(self.gemm, shape, w1, (block, active), (b1, false), hidden);
+                self.fill_inputs(questions, first, block, (active, !coded));
+                mlp::hidden_rows(self.gemm, shape, w1, (block, active), (start, coded), hidden);
                 mlp::output_rows(self.gemm, shape, (w2, b2), hidden, output.values);
                 self.desk.give_back(draft);
             });
         });
+        self.desk.give_back(draft);
         output
+    }
+
+    /// Makes the draft's hidden units b1 plus the part that the code of a desired return has in their sums.
+    fn code_sums(&self, desired_return: f64, draft: &mut Draft) {
+        let Draft { block, hidden, terms, .. } = draft;
+        hidden.clear();
+        if self.desk.recall(desired_return, hidden) {
+            return;
+        }
+        let [w1, b1, ..] = self.shape.split(&self.params);
+        let size = self.settings.state_size * self.shape.hidden;
+        hidden.extend_from_slice(b1);
+        block.resize(self.settings.state_size, 0.0);
+        self.encoder.encode_return(desired_return, self.return_range(), block);
+        not_zero(block, terms);
+        self.gemm.combine(terms, &w1[size..2 * size], hidden);
+        self.desk.keep(desired_return, hidden);
     }
 
     /// Answers one question; says the norm of the hidden units, of an ensemble those of its first member, and how far
@@ -243,18 +271,10 @@ impl DecisionLayer {
             return Err(Error::NotTrained);
         }
         let mut draft = self.desk.draft();
+        self.code_sums(desired_return, &mut draft);
         let Draft { block, hidden, terms, .. } = &mut draft;
-        let [w1, b1, w2, b2] = self.shape.split(&self.params);
+        let [w1, _, w2, b2] = self.shape.split(&self.params);
         let size = self.settings.state_size * self.shape.hidden;
-        hidden.clear();
-        if !self.desk.recall(desired_return, hidden) {
-            hidden.extend_from_slice(b1);
-            block.resize(state.len(), 0.0);
-            self.encoder.encode_return(desired_return, self.return_range(), block);
-            not_zero(block, terms);
-            self.gemm.combine(terms, &w1[size..2 * size], hidden);
-            self.desk.keep(desired_return, hidden);
-        }
         not_zero(state, terms);
         self.gemm.combine(terms, &w1[..size], hidden);
         if context.is_some() || timestep.is_some() {
