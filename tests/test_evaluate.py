@@ -114,6 +114,23 @@ def test_calibration_is_reported_by_bins_and_by_coverage(learned):
     assert report.risk_coverage[-1][1] == pytest.approx(1.0 - report.avg_similarity, abs=1e-5)
 
 
+def test_a_confidence_is_judged_on_steps_that_it_was_not_fitted_to(memory):
+    known = marked(memory, episodes=60)
+    made = layer()
+    training = trained_on(memory, made)
+
+    def promised(report):
+        return sum(b.confidence * b.count for b in report.reliability) / len(report.predictions)
+
+    def own(report):
+        steps = [known[p.true_action.tobytes()] for p in report.predictions]
+        return np.mean([made.predict_with_confidence(s, r).confidence for _, s, _, r in steps])
+
+    fresh, held_out = training.evaluate(include_training=True), training.evaluate()
+    assert promised(fresh) == pytest.approx(own(fresh), abs=1e-4)
+    assert promised(held_out) != pytest.approx(own(held_out), abs=1e-4)
+
+
 def test_steps_are_asked_with_the_return_that_was_achieved(memory):
     known = marked(memory)
     made = precedent.DecisionLayer(STATE, ACTION, hidden_size=16)

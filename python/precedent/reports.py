@@ -231,7 +231,9 @@ class EvaluationReport(Record):
         per_task_type: The same for each task type.
         predictions: Each step's true and predicted action; empty with `keep_predictions=False`.
         calibration_error: The mean gap between confidence and similarity over the bins, by their size; None
-            while the layer is uncalibrated.
+            while the layer is uncalibrated. Here and in what follows it is held out: a step that the trainer
+            may have calibrated the layer on has the confidence that a calibration on the other half of such
+            episodes gives it, any other step the layer's own.
         reliability: The bins.
         risk_coverage: (coverage, risk): among the share of steps with the highest confidence, the mean of 1 -
             similarity.

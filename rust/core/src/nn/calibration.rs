@@ -78,8 +78,32 @@ impl DecisionLayer {
         self.familiar = Familiar::of(states, self.settings.state_size);
     }
 
+    /// The expected similarities of answers by their signs, for judging them by what came of them. `halves` tells those
+    /// that the calibration may have been fitted to, in two halves: each is told what a curve says that was fitted to the
+    /// other half. The rest are told what the layer would say. Empty before [`Self::calibrate`].
+    pub(super) fn promises(
+        &self,
+        signs: &[Signs],
+        similarities: &[f64],
+        halves: &[Option<bool>],
+    ) -> Vec<f64> {
+        let Some(curve) = &self.calibration else { return Vec::new() };
+        let fitted = |half: bool| {
+            let of = (0..signs.len()).filter(|&i| halves[i] == Some(half));
+            let (signs, similarities): (Vec<_>, Vec<_>) =
+                of.map(|i| (signs[i], similarities[i])).unzip();
+            (!signs.is_empty()).then(|| Curve::fit(&signs, &similarities))
+        };
+        let (first, second) = (fitted(false), fitted(true));
+        let told = signs.iter().zip(halves).map(|(signs, half)| {
+            let other = half.and_then(|half| if half { first.as_ref() } else { second.as_ref() });
+            other.unwrap_or(curve).at(signs, COVERAGE).value
+        });
+        told.collect()
+    }
+
     /// What an answer shows of its worth.
-    fn signs(&self, state: &[f32], action: &[f32], apart: f64) -> Signs {
+    pub(super) fn signs(&self, state: &[f32], action: &[f32], apart: f64) -> Signs {
         let distance = self.familiar.as_ref().map_or(0.0, |kept| kept.distance(state));
         [sums::squares(action).sqrt(), distance, apart]
     }
@@ -141,5 +165,29 @@ impl DecisionLayer {
         let hidden_score = 1.0 - (hidden_norm - 50.0).abs() / 100.0;
         let output_score = 1.0 - (sums::squares(&action).sqrt() - 10.0).abs() / 20.0;
         Ok(f64::midpoint(hidden_score, output_score))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LayerSettings;
+    use super::*;
+
+    #[test]
+    fn an_answer_is_not_judged_by_a_curve_that_was_fitted_to_it() {
+        let mut layer = DecisionLayer::new(LayerSettings::new(2, 2)).unwrap();
+        let signs: Vec<Signs> = (0..60).map(|i| [f64::from(i % 30), 0.0, 0.0]).collect();
+        // One half of the answers was right, the other wrong, whatever they showed.
+        let similarities: Vec<f64> = (0..60).map(|i| f64::from(u8::from(i < 30))).collect();
+        let halves: Vec<_> = (0..60).map(|i| Some(i >= 30)).collect();
+        assert!(layer.promises(&signs, &similarities, &halves).is_empty(), "it is not calibrated");
+        layer.calibration = Some(Curve::fit(&signs, &similarities));
+        let told = layer.promises(&signs, &similarities, &halves);
+        assert!(told[..30].iter().all(|told| *told < 1e-9), "{told:?}");
+        assert!(told[30..].iter().all(|told| *told > 1.0 - 1e-9), "{told:?}");
+        let fresh = layer.promises(&signs, &similarities, &[None; 60]);
+        assert!(fresh.iter().all(|told| (told - 0.5).abs() < 1e-9), "{fresh:?}");
+        let alone = layer.promises(&signs[..1], &similarities[..1], &[Some(false)]);
+        assert_eq!(alone, fresh[..1], "there is no other half");
     }
 }

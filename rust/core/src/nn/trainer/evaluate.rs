@@ -11,7 +11,8 @@ use super::trust::{ReliabilityBin, Trust};
 use super::vectors::{Columns, Vectors};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::nn::{COVERAGE, DecisionLayer, Experience, cosine};
+use crate::nn::calibration::curve::Signs;
+use crate::nn::{DecisionLayer, Experience, cosine};
 use crate::pool::Pool;
 
 /// What is evaluated.
@@ -60,7 +61,8 @@ pub struct Evaluation {
     /// Every prediction, if they were to be kept.
     pub predictions: Option<Predictions>,
     /// Expected calibration error: the mean distance of promise and result over the bins, weighted by their counts.
-    /// `None` for a layer that was not calibrated.
+    /// `None` for a layer that was not calibrated. A step that the layer may have been calibrated on is promised what a
+    /// calibration on the other half of such episodes says; so it is in `reliability` and `risk_coverage`.
     pub calibration_error: Option<f64>,
     /// Ten bins of equal count, least confident first; fewer where there are fewer steps. Empty without calibration.
     pub reliability: Vec<ReliabilityBin>,
@@ -89,7 +91,7 @@ pub fn evaluate(
     check_fit(&*experience, layer)?;
     let scale = layer.settings().return_scale;
     let data = Data::load(&*experience, &scope.filter, &settings, scale)?;
-    let steps = steps_of(&*experience, &data, &settings, scope)?;
+    let (steps, calibrated) = steps_of(&*experience, &data, &settings, scope)?;
     if steps.is_empty() {
         return Err(Error::InsufficientData { required: 1, available: 0 });
     }
@@ -109,41 +111,55 @@ pub fn evaluate(
         let (mut predicted, apart) =
             layer.predict_many_apart_on(&columns.questions(), Some(&pool))?;
         tally.similarities(samples, &predicted, &columns);
-        tally.confidences(layer, &columns, &predicted, &apart);
+        tally.signs(layer, &columns, &predicted, &apart);
         patterns.cosines(&pool, &mut predicted, &mut cosines);
         tally.choices(samples, &cosines, patterns.len());
     }
-    Ok(tally.finish(&steps))
+    Ok(tally.finish(layer, &steps, &calibrated))
 }
 
-/// The steps to evaluate, in order.
+/// The steps to evaluate, in order, and whether the run that learned from others may have calibrated on each.
 fn steps_of(
     experience: &dyn Experience,
     data: &Data,
     settings: &TrainerSettings,
     scope: &Scope,
-) -> Result<Vec<u32>> {
+) -> Result<(Vec<u32>, Vec<bool>)> {
     let mut all: Vec<u32> = data.train.iter().chain(&data.validate).copied().collect();
     all.sort_unstable();
     if scope.include_training {
-        return Ok(all);
+        let calibrated = vec![false; all.len()];
+        return Ok((all, calibrated));
     }
     if scope.trained_on.iter().all(|filter| *filter == scope.filter) {
-        return Ok(data.validate.clone());
+        return Ok((data.validate.clone(), vec![true; data.validate.len()]));
     }
-    let mut learned = HashSet::new();
+    let (mut learned, mut validated) = (HashSet::new(), HashSet::new());
     for filter in &scope.trained_on {
         let names = experience.episodes(filter)?.names;
         let held_out = validating(&names, settings.validation_split, settings.seed);
-        let sides = names.into_iter().zip(held_out);
-        learned.extend(sides.filter_map(|(name, held_out)| (!held_out).then_some(name)));
+        for (name, held_out) in names.into_iter().zip(held_out) {
+            if held_out { &mut validated } else { &mut learned }.insert(name);
+        }
     }
-    let unseen = |step: &u32| {
-        let episode = data.episode_of[*step as usize] as usize;
-        !learned.contains(&data.episodes.names[episode])
-    };
-    all.retain(unseen);
-    Ok(all)
+    let name = |step: u32| &data.episodes.names[data.episode_of[step as usize] as usize];
+    all.retain(|step| !learned.contains(name(*step)));
+    let calibrated = all.iter().map(|step| validated.contains(name(*step))).collect();
+    Ok((all, calibrated))
+}
+
+/// The half of each step that was calibrated on, `None` for others; no episode is in both, if there are two.
+fn halves(episode_of: &[u32], steps: &[u32], calibrated: &[bool]) -> Vec<Option<bool>> {
+    let of = |step: u32| episode_of[step as usize];
+    let episodes: Vec<u32> =
+        steps.iter().zip(calibrated).filter_map(|(step, is)| is.then_some(of(*step))).collect();
+    let starts = |at: &usize| episodes[at - 1] != episodes[*at];
+    let middle = episodes.len() / 2;
+    let cut = (middle.max(1)..episodes.len()).find(starts);
+    let cut = cut.or_else(|| (1..middle).rev().find(starts)).unwrap_or(middle);
+    let mut before = 0..;
+    let half = |is: &bool| is.then(|| before.next().is_some_and(|before| before >= cut));
+    calibrated.iter().map(half).collect()
 }
 
 /// What is known of each step so far, in the order of the steps.
@@ -154,8 +170,8 @@ struct Tally<'a> {
     kept: Option<Predictions>,
     similarities: Vec<f64>,
     right: Vec<bool>,
-    /// Empty for a layer that was not calibrated.
-    confidences: Vec<f64>,
+    /// What each answer showed of its worth.
+    signs: Vec<Signs>,
 }
 
 impl<'a> Tally<'a> {
@@ -168,7 +184,7 @@ impl<'a> Tally<'a> {
             kept: keep_predictions.then(Predictions::default),
             similarities: Vec::new(),
             right: Vec::new(),
-            confidences: Vec::new(),
+            signs: Vec::new(),
         }
     }
 
@@ -182,7 +198,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn confidences(
+    fn signs(
         &mut self,
         layer: &DecisionLayer,
         columns: &Columns,
@@ -191,10 +207,8 @@ impl<'a> Tally<'a> {
     ) {
         let states = columns.states().chunks_exact(layer.settings().state_size);
         let actions = predicted.chunks_exact(layer.settings().action_size).zip(apart);
-        let confidences = states.zip(actions).filter_map(|(state, (action, apart))| {
-            layer.confidence_of(state, action, *apart, COVERAGE)
-        });
-        self.confidences.extend(confidences.map(|confidence| confidence.value));
+        let signs = states.zip(actions).map(|(s, (action, apart))| layer.signs(s, action, *apart));
+        self.signs.extend(signs);
     }
 
     /// Notes whether the nearest pattern, the first of equals, is the one that was taken.
@@ -212,7 +226,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn finish(self, steps: &[u32]) -> Evaluation {
+    fn finish(self, layer: &DecisionLayer, steps: &[u32], calibrated: &[bool]) -> Evaluation {
         let episodes = &self.study.data.episodes;
         let mut scores = vec![TaskScore::default(); episodes.task_type_names.len()];
         let mut overall = TaskScore::default();
@@ -237,7 +251,9 @@ impl<'a> Tally<'a> {
             .map(|(name, score)| (name.clone(), mean(score)))
             .collect();
         per_task_type.sort_by(|a, b| a.0.cmp(&b.0));
-        let trust = Trust::of(&self.confidences, &self.similarities);
+        let halves = halves(&self.study.data.episode_of, steps, calibrated);
+        let promises = layer.promises(&self.signs, &self.similarities, &halves);
+        let trust = Trust::of(&promises, &self.similarities);
         let similarities = self.similarities;
         Evaluation {
             overall: mean(overall),
@@ -247,5 +263,28 @@ impl<'a> Tally<'a> {
             reliability: trust.bins,
             risk_coverage: trust.risk_coverage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::halves;
+
+    #[test]
+    fn halves_share_no_episode_and_leave_out_what_was_not_calibrated_on() {
+        let of = [0, 0, 0, 1, 1, 2, 2, 2];
+        let all: Vec<u32> = (0..8).collect();
+        let told = |calibrated: [bool; 8]| -> String {
+            let letter =
+                |half: &Option<bool>| half.map_or('-', |second| if second { '2' } else { '1' });
+            halves(&of, &all, &calibrated).iter().map(letter).collect()
+        };
+        let without = |left_out: &[usize]| std::array::from_fn(|at| !left_out.contains(&at));
+        assert_eq!(told([true; 8]), "11111222");
+        assert_eq!(told(without(&[3, 4])), "111--222");
+        assert_eq!(told(without(&[0, 1, 2, 3])), "----1222");
+        assert_eq!(told(without(&[3, 4, 5, 6, 7])), "122-----", "one episode has to be cut");
+        assert_eq!(told(without(&[0, 1, 2, 3, 4, 5, 6])), "-------2", "as alone as it is");
+        assert_eq!(told([false; 8]), "--------");
     }
 }
