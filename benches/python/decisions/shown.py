@@ -58,7 +58,8 @@ def returns_table(records: Records) -> str:
     worlds = list(dict.fromkeys(r["world"] for r in here))
     cells = by(here, "policy", "world")
     lines = [["policy", *worlds, "normalised"], ["---"] * (len(worlds) + 2)]
-    for policy in ("behaviour", *OURS, *RIVALS):
+    played = {r["policy"] for r in here}
+    for policy in filter(played.__contains__, ("behaviour", *OURS, *RIVALS)):
         line, normal = [policy], []
         for world in worlds:
             found = cells.get((policy, world), [])
@@ -169,6 +170,11 @@ def text(records: Records) -> str:
         for n in sorted({r["episodes"] for r in records})
     }
     counted = ", ".join(f"{count} of {n} episodes" for n, count in seeds.items())
+    by_size = [
+        "#### Normalised return by recorded episodes",
+        efficiency_table(records),
+        "![Normalised return by recorded episodes](decisions.png)",
+    ]
     return "\n\n".join(
         [
             header("bash benches/python/run decisions"),
@@ -176,9 +182,7 @@ def text(records: Records) -> str:
             "interval of Student's t. Normalised: 0 = random actions, 1 = solved.",
             "#### Mean return after 300 recorded episodes",
             returns_table(records),
-            "#### Normalised return by recorded episodes",
-            efficiency_table(records),
-            "![Normalised return by recorded episodes](decisions.png)",
+            *(by_size if len(seeds) > 1 else ()),
             "#### What it costs, after 300 episodes",
             costs_table(records),
             "#### Thresholds and trust, after 300 episodes",
@@ -211,7 +215,8 @@ def main() -> None:
         old = path.read_text()
         before, rest = old.split(BEGIN, 1)
         path.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END, 1)[1]}")
-        draw(records, path.parent / "decisions.png")
+        if len({r["episodes"] for r in records}) > 1:
+            draw(records, path.parent / "decisions.png")
 
 
 if __name__ == "__main__":
