@@ -149,8 +149,6 @@ const UNPOISONED: &str = "no holder of the run panics";
     reason = "the arguments of `OfflineTrainer.evaluate`, and what it keeps"
 )]
 #[pyo3(signature = (store, layer, settings, filter, trained_on, include_training, keep_predictions))]
-#[expect(clippy::too_many_arguments, reason = "the arguments of the Python function, one by one")]
-#[expect(clippy::needless_pass_by_value, reason = "the filters of a list can only be taken over")]
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     store: &Store,
