@@ -28,33 +28,37 @@ impl Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
             let wanted = std::env::var("PRECEDENT_KERNEL").ok();
-            let available = Self::available();
             match wanted.as_deref() {
                 Some("scalar") => Self::Scalar,
-                Some("avx2") if available.contains(&Self::Avx2) => Self::Avx2,
-                _ => available.last().copied().unwrap_or(Self::Scalar),
+                Some("avx2") if Self::Avx2.runs() => Self::Avx2,
+                _ => Self::available().pop().unwrap_or(Self::Scalar),
             }
         })
     }
 
+    /// Whether this machine can run the set. It costs next to nothing: the system is asked once.
+    pub fn runs(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.runs()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
     /// Every set that this machine can run, the best last.
     pub fn available() -> Vec<Self> {
-        let mut sets = vec![Self::Scalar];
-        #[cfg(target_arch = "aarch64")]
-        sets.push(Self::Neon);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                sets.push(Self::Avx2);
-            }
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512vnni");
-            if avx512 && sets.contains(&Self::Avx2) {
-                sets.push(Self::Avx512);
-            }
-        }
-        sets
+        let all = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+        all.into_iter().filter(|isa| isa.runs()).collect()
     }
 }

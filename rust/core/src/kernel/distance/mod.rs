@@ -116,9 +116,6 @@ impl Kernel {
 
     /// The kernels of one set, if this machine can run it.
     pub fn of(isa: Isa) -> Option<Self> {
-        if !Isa::available().contains(&isa) {
-            return None;
-        }
         match isa {
             Isa::Scalar => Some(Self::SCALAR),
             #[cfg(target_arch = "aarch64")]

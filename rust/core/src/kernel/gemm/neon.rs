@@ -11,7 +11,7 @@ use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q
 use super::{Combination, Gemm, Isa, Product, Start};
 
 pub(super) fn neon() -> Option<Gemm> {
-    Isa::available().contains(&Isa::Neon).then_some(Gemm {
+    Isa::Neon.runs().then_some(Gemm {
         isa: Isa::Neon,
         // SAFETY: the closures are handed out only when this CPU has the features.
         product: |product| unsafe { product_of(product) },

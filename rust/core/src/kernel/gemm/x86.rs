@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 use super::{Combination, Gemm, Isa, Product, Start};
 
 pub(super) fn avx512() -> Option<Gemm> {
-    Isa::available().contains(&Isa::Avx512).then_some(Gemm {
+    Isa::Avx512.runs().then_some(Gemm {
         isa: Isa::Avx512,
         // SAFETY: the closures are handed out only when this CPU has the features.
         product: |product| unsafe { wide::product(product) },
@@ -26,7 +26,7 @@ pub(super) fn avx512() -> Option<Gemm> {
 }
 
 pub(super) fn avx2() -> Option<Gemm> {
-    Isa::available().contains(&Isa::Avx2).then_some(Gemm {
+    Isa::Avx2.runs().then_some(Gemm {
         isa: Isa::Avx2,
         // SAFETY: the closures are handed out only when this CPU has the features.
         product: |product| unsafe { narrow::product(product) },

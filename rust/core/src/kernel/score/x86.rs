@@ -16,12 +16,11 @@ use std::arch::x86_64::{
 };
 
 use super::super::distance::Line;
-use super::{AHEAD, Kernel};
+use super::{AHEAD, Isa, Kernel};
 
 /// The kernels for AVX2 and FMA, if this CPU has them.
 pub(super) fn avx2() -> Option<Kernel> {
-    let able = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    able.then_some(Kernel {
+    Isa::Avx2.runs().then_some(Kernel {
         // SAFETY: handed out only when this CPU has both features; so are the next three.
         bytes: |rows, query, out| unsafe { bytes_avx2(rows, query, out) },
         // SAFETY: as above.
@@ -35,11 +34,7 @@ pub(super) fn avx2() -> Option<Kernel> {
 
 /// The kernels for AVX-512 F, BW, VL and VNNI, if this CPU has them.
 pub(super) fn avx512() -> Option<Kernel> {
-    let able = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni");
-    able.then_some(Kernel {
+    Isa::Avx512.runs().then_some(Kernel {
         // SAFETY: handed out only when this CPU has all four features; so are the next three.
         bytes: |rows, query, out| unsafe { bytes_avx512(rows, query, out) },
         // SAFETY: as above.
