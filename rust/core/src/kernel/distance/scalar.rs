@@ -68,6 +68,20 @@ pub(super) fn dots(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
     }
 }
 
+/// The greatest magnitude; NaN counts for nothing.
+#[expect(clippy::inline_always, reason = "a copy for every instruction set is the point")]
+#[inline(always)]
+fn peak<'a>(blocks: impl Iterator<Item = &'a [f32; Line::LEN]>) -> f32 {
+    let mut peaks = [0.0_f32; LANES];
+    for part in blocks.flat_map(|block| block.as_chunks::<LANES>().0) {
+        for (peak, x) in peaks.iter_mut().zip(part) {
+            let x = x.abs();
+            *peak = if x > *peak { x } else { *peak };
+        }
+    }
+    peaks.into_iter().fold(0.0, f32::max)
+}
+
 /// The body of every set's `encode`: each compiles it for its own registers.
 #[expect(clippy::inline_always, reason = "a copy for every instruction set is the point")]
 #[inline(always)]
@@ -76,14 +90,7 @@ pub(super) fn encode(vector: &[f32], codes: &mut [Line]) -> Shape {
     let last = padded::<{ Line::LEN }>(tail);
     let blocks = || blocks.iter().chain((!tail.is_empty()).then_some(&last));
 
-    let mut peaks = [0.0_f32; LANES];
-    for part in blocks().flat_map(|block| block.as_chunks::<LANES>().0) {
-        for (peak, x) in peaks.iter_mut().zip(part) {
-            let x = x.abs();
-            *peak = if x > *peak { x } else { *peak };
-        }
-    }
-    let peak = peaks.into_iter().fold(0.0, f32::max);
+    let peak = peak(blocks());
     let faint = peak < FAINT;
     let (scale, per_scale) = if faint { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) };
 
@@ -117,14 +124,7 @@ pub(super) fn refine(query: &[f32], into: &mut Fine) {
     let last = padded::<{ Line::LEN }>(tail);
     let blocks = || blocks.iter().chain((!tail.is_empty()).then_some(&last));
 
-    let mut peaks = [0.0_f32; LANES];
-    for part in blocks().flat_map(|block| block.as_chunks::<LANES>().0) {
-        for (peak, x) in peaks.iter_mut().zip(part) {
-            let x = x.abs();
-            *peak = if x > *peak { x } else { *peak };
-        }
-    }
-    let peak = f64::from(peaks.into_iter().fold(0.0, f32::max));
+    let peak = f64::from(peak(blocks()));
     let step = peak / Fine::PEAK;
     let per_step = if peak > 0.0 { Fine::PEAK / peak } else { 0.0 };
 
