@@ -26,6 +26,7 @@
 //! # Ok::<(), precedent_core::Error>(())
 //! ```
 
+pub mod atomic;
 pub mod bits;
 pub mod clock;
 pub mod error;

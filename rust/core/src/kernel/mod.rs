@@ -1,5 +1,5 @@
 //! The arithmetic that everything else waits for. One folder a family of kernels, in it one file an instruction set;
-//! `scalar.rs` is the reference that the others are tested against. The only unsafe code of the crate lives here.
+//! `scalar.rs` is the reference that the others are tested against.
 
 pub mod distance;
 pub mod gemm;

@@ -5,7 +5,6 @@
 //! answers in [`predict`], those of several networks in [`ensemble`], what its confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what
 //! the [`trainer`] asks of a store.
 
-pub mod atomic;
 pub mod calibration;
 pub mod context;
 mod crew;

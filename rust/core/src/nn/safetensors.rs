@@ -9,7 +9,6 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::atomic;
 use super::calibration::curve::Curve;
 use super::calibration::familiar::Familiar;
 use super::layer::DecisionLayer;
@@ -17,6 +16,7 @@ use super::optimizer::Memory;
 use super::settings::LayerSettings;
 use super::sums::all_finite;
 use super::weights::from_le;
+use crate::atomic;
 use crate::error::{Error, Result};
 
 const NAMES: [&str; 4] = ["W1", "b1", "W2", "b2"];

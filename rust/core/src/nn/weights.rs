@@ -21,13 +21,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::atomic;
 use super::calibration::curve::Curve;
 use super::calibration::familiar::Familiar;
 use super::layer::DecisionLayer;
 use super::optimizer::Memory;
 use super::settings::{LayerSettings, Optimizer};
 use super::sums::all_finite;
+use crate::atomic;
 use crate::error::{Error, Result};
 
 const MAGIC: &str = "precedent-layer";

@@ -14,8 +14,8 @@
 use std::path::Path;
 
 use super::buffer::{LARGEST, PrioritizedReplay, ReplaySettings};
+use crate::atomic;
 use crate::error::{Error, Result};
-use crate::nn::atomic;
 
 const MAGIC: &[u8; 8] = b"PRECPRIO";
 const VERSION: u32 = 1;

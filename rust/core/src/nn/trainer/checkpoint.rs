@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::report::EpochMetrics;
 use super::settings::TrainerSettings;
+use crate::atomic;
 use crate::error::{Error, Result};
-use crate::nn::{DecisionLayer, atomic};
+use crate::nn::DecisionLayer;
 
 const MAGIC: &[u8; 8] = b"PRECCKPT";
 const VERSION: u32 = 1;
