@@ -40,7 +40,8 @@ from precedent.errors import (
     VersionError,
 )
 from precedent.filters import SearchFilter
-from precedent.layer import DecisionLayer, NetworkWeights, Prediction, TrainingMetrics
+from precedent.layer import DecisionLayer
+from precedent.network import NetworkWeights, Prediction, TrainingMetrics
 from precedent.patterns import Pattern, PatternLibrary, PatternMatch
 from precedent.records import (
     Action,

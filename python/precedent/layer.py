@@ -7,70 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from precedent import _core, checks
+from precedent import _core, checks, questions
 from precedent.config import DecisionLayerConfig
-from precedent.values import Record, record
+from precedent.network import NetworkWeights, Prediction, TrainingMetrics
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DecisionLayer", "NetworkWeights", "Prediction", "TrainingMetrics"]
+__all__ = ["DecisionLayer"]
 
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-
-
-@record
-class Prediction(Record):
-    """An action and how far to trust it.
-
-    Attributes:
-        action: `[a]`.
-        confidence: The calibrated expectation of the cosine similarity to the right action, in [0, 1]; None
-            before `calibrate`.
-        low: The lower end of an interval that holds the similarity (0 where it is negative) with at least the
-            coverage that was asked for; None before `calibrate`.
-        high: The upper end.
-    """
-
-    action: Floats
-    confidence: float | None
-    low: float | None
-    high: float | None
-
-
-@record
-class TrainingMetrics(Record):
-    """One optimizer step.
-
-    Attributes:
-        loss: Mean squared error before the step.
-        gradient_norm: Global norm of the gradient, before clipping.
-        learning_rate: The step size.
-        epoch: Of the trainer; 0 outside one.
-    """
-
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    epoch: int
-
-
-@record
-class NetworkWeights(Record):
-    """Copies of the weights: hidden = ReLU(input W1 + b1), action = hidden W2 + b2.
-
-    Attributes:
-        W1: `[3d, h]`.
-        b1: `[h]`.
-        W2: `[h, a]`.
-        b2: `[a]`.
-    """
-
-    W1: Floats
-    b1: Floats
-    W2: Floats
-    b2: Floats
 
 
 class DecisionLayer:
@@ -254,7 +200,7 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.predict(*self._question(state, desired_return, context, timestep))
+        return self.core.predict(*questions.one(self.state_size, state, desired_return, context, timestep))
 
     def predict_many(
         self, states: Any, desired_returns: Any, *, contexts: Any = None, timesteps: Any = None
@@ -266,7 +212,9 @@ class DecisionLayer:
             ValidationError: Something of another kind or size, or not finite.
         """
         return self.core.predict_many(
-            *self._questions(states, desired_returns, contexts, timesteps, "desired_returns")
+            *questions.several(
+                self.state_size, states, desired_returns, contexts, timesteps, "desired_returns"
+            )
         )
 
     def predict_with_confidence(
@@ -300,7 +248,7 @@ class DecisionLayer:
         coverage = checks.number("coverage", coverage)
         if not 0.0 < coverage < 1.0:
             raise checks.refuse("coverage", "a number between 0 and 1", coverage)
-        asked = self._question(state, desired_return, context, timestep)
+        asked = questions.one(self.state_size, state, desired_return, context, timestep)
         action, confidence, low, high = self.core.predict_with_confidence(*asked, coverage)
         action.flags.writeable = False
         return Prediction(action=action, confidence=confidence, low=low, high=high)
@@ -311,7 +259,7 @@ class DecisionLayer:
         Raises:
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.inputs(*self._questions(states, returns, contexts, timesteps))
+        return self.core.inputs(*questions.several(self.state_size, states, returns, contexts, timesteps))
 
     def calibrate(
         self, states: Any, actions: Any, returns: Any, *, contexts: Any = None, timesteps: Any = None
@@ -329,7 +277,7 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        asked = self._questions(states, returns, contexts, timesteps)
+        asked = questions.several(self.state_size, states, returns, contexts, timesteps)
         targets = checks.matrix("actions", actions, self.action_size, len(asked[0]))
         self.core.calibrate(asked[0], targets, *asked[1:])
 
@@ -344,7 +292,9 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.seed_confidence(*self._question(state, desired_return, context, timestep))
+        return self.core.seed_confidence(
+            *questions.one(self.state_size, state, desired_return, context, timestep)
+        )
 
     def train(
         self,
@@ -370,7 +320,7 @@ class DecisionLayer:
             ValidationError: Something of another kind or size, or not finite.
             TrainingError: The loss is not finite; the weights stay as they were.
         """
-        asked = self._questions(states, returns, contexts, timesteps)
+        asked = questions.several(self.state_size, states, returns, contexts, timesteps)
         rows = len(asked[0])
         loss, gradient_norm, learning_rate, epoch = self.core.train(
             asked[0],
@@ -456,31 +406,3 @@ class DecisionLayer:
     def __repr__(self) -> str:
         sizes = f"{3 * self.state_size} -> {self.hidden_size} -> {self.action_size}"
         return f"<DecisionLayer {sizes}, {'trained' if self.trained else 'untrained'}>"
-
-    def _question(
-        self, state: Any, desired_return: Any, context: Any, timestep: Any
-    ) -> tuple[Floats, float, Floats | None, int | None]:
-        size = self._settings["state_size"]
-        return (
-            checks.vector("state", state, size),
-            checks.number("desired_return", desired_return),
-            None if context is None else checks.vector("context", context, size),
-            None if timestep is None else checks.integer("timestep", timestep),
-        )
-
-    def _questions(
-        self, states: Any, returns: Any, contexts: Any, timesteps: Any, name: str = "returns"
-    ) -> tuple[Floats, Doubles, Floats | None, npt.NDArray[np.int64] | None]:
-        size = self._settings["state_size"]
-        given = checks.matrix("states", states, size)
-        rows = len(given)
-        one = not hasattr(returns, "__len__") or (isinstance(returns, np.ndarray) and returns.ndim == 0)
-        return (
-            given,
-            # One for all stays one: its code is then summed once.
-            np.array([checks.number(name, returns)])
-            if one
-            else checks.column(name, returns, rows, np.float64),
-            None if contexts is None else checks.matrix("contexts", contexts, size, rows),
-            None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
-        )

@@ -1,0 +1,54 @@
+"""What a layer is asked, checked on its way to the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precedent import checks
+
+__all__ = ["one", "several"]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
+
+
+def one(
+    size: int, state: Any, desired_return: Any, context: Any, timestep: Any
+) -> tuple[Floats, float, Floats | None, int | None]:
+    """Return one question to a layer whose states have `size` dimensions.
+
+    Raises:
+        DimensionError: A vector of another length.
+        ValidationError: Something of another kind, or not finite.
+    """
+    return (
+        checks.vector("state", state, size),
+        checks.number("desired_return", desired_return),
+        None if context is None else checks.vector("context", context, size),
+        None if timestep is None else checks.integer("timestep", timestep),
+    )
+
+
+def several(
+    size: int, states: Any, returns: Any, contexts: Any, timesteps: Any, name: str = "returns"
+) -> tuple[Floats, Doubles, Floats | None, Steps | None]:
+    """Return `n` questions to a layer whose states have `size` dimensions; the returns are called `name`.
+
+    Raises:
+        DimensionError: Rows of another width.
+        ValidationError: Something of another kind or number, or not finite.
+    """
+    given = checks.matrix("states", states, size)
+    rows = len(given)
+    alike = not hasattr(returns, "__len__") or (isinstance(returns, np.ndarray) and returns.ndim == 0)
+    return (
+        given,
+        # One for all stays one: its code is then summed once.
+        np.array([checks.number(name, returns)]) if alike else checks.column(name, returns, rows, np.float64),
+        None if contexts is None else checks.matrix("contexts", contexts, size, rows),
+        None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
+    )
