@@ -85,13 +85,14 @@ impl DecisionLayer {
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
             // All gradients before the first step: where one leads nowhere, no member has moved.
-            self.differentiate(crew, batch, n)?;
-            for other in &mut self.others {
-                other.differentiate(crew, batch, n)?;
+            let slope = self.differentiate(crew, batch, n)?;
+            let mut slopes = [slope; MOST_MEMBERS];
+            for (other, slope) in self.others.iter_mut().zip(&mut slopes[1..]) {
+                *slope = other.differentiate(crew, batch, n)?;
             }
-            let mut mean = self.descend(crew, learning_rate);
-            for other in &mut self.others {
-                let step = other.descend(crew, learning_rate);
+            let mut mean = self.step(crew, learning_rate, slope);
+            for (other, slope) in self.others.iter_mut().zip(&slopes[1..]) {
+                let step = other.step(crew, learning_rate, *slope);
                 mean.loss += step.loss;
                 mean.gradient_norm += step.gradient_norm;
             }

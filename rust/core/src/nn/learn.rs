@@ -41,16 +41,15 @@ pub(super) struct Workshop {
     output: Vec<f32>,
     d_hidden: Vec<f32>,
     turned: Vec<f32>,
-    gradient: Vec<f32>,
+    pub(super) gradient: Vec<f32>,
     /// Squared error of each sample.
     errors: Vec<f64>,
     /// Squared norm of each row of the weights' gradients.
     norms: Vec<f64>,
-    slope: Slope,
 }
 
 /// What a gradient is, beside its numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Slope {
     pub(super) loss: f64,
     /// Before clipping.
@@ -104,8 +103,8 @@ impl DecisionLayer {
         }
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
-            self.differentiate(crew, batch, n)?;
-            Ok(self.descend(crew, learning_rate))
+            let slope = self.differentiate(crew, batch, n)?;
+            Ok(self.step(crew, learning_rate, slope))
         })
     }
 
@@ -116,7 +115,12 @@ impl DecisionLayer {
     }
 
     /// Fills the workshop with the gradient of a batch that was checked, `n` samples. No weight changes.
-    pub(super) fn differentiate(&mut self, crew: Crew, batch: &Batch<'_>, n: usize) -> Result<()> {
+    pub(super) fn differentiate(
+        &mut self,
+        crew: Crew,
+        batch: &Batch<'_>,
+        n: usize,
+    ) -> Result<Slope> {
         let mut workshop = std::mem::take(&mut self.workshop);
         let active = self.active(&batch.questions);
         workshop.make_room(self, n, active);
@@ -125,17 +129,30 @@ impl DecisionLayer {
         let errors = workshop.errors.iter().enumerate().map(|(i, e)| share(i) * e);
         let loss = errors.sum::<f64>() / self.shape.output as f64;
         let norm = self.pass_weights(crew, active, &mut workshop);
-        workshop.slope = Slope { loss, norm, with_context: active == self.shape.input };
         self.workshop = workshop;
-        self.workshop.slope.checked().map(|_| ())
+        Slope { loss, norm, with_context: active == self.shape.input }.checked()
     }
 
     /// Goes one step down the gradient in the workshop.
-    pub(super) fn descend(&mut self, crew: Crew, learning_rate: f64) -> StepMetrics {
-        let Slope { loss, norm, with_context } = self.workshop.slope;
+    pub(super) fn step(&mut self, crew: Crew, learning_rate: f64, slope: Slope) -> StepMetrics {
+        let gradient = std::mem::take(&mut self.workshop.gradient);
+        let metrics = self.descend(crew, learning_rate, slope, &gradient);
+        self.workshop.gradient = gradient;
+        metrics
+    }
+
+    /// Goes one step down a gradient.
+    pub(super) fn descend(
+        &mut self,
+        crew: Crew,
+        learning_rate: f64,
+        slope: Slope,
+        gradient: &[f32],
+    ) -> StepMetrics {
+        let Slope { loss, norm, with_context } = slope;
         let most = self.settings.clip_norm.unwrap_or(f64::INFINITY);
         let scale = if norm > most { most / norm } else { 1.0 };
-        let (params, gradient) = (&mut self.params, (&self.workshop.gradient[..], scale));
+        let (params, gradient) = (&mut self.params, (gradient, scale));
         self.memory.step(crew, (&self.settings, learning_rate), params, gradient, with_context);
         self.trained = true;
         self.changed();
@@ -212,8 +229,7 @@ impl DecisionLayer {
 impl Workshop {
     /// Room for `n` samples of `active` inputs.
     fn make_room(&mut self, layer: &DecisionLayer, n: usize, active: usize) {
-        let Self { x, hidden, output, d_hidden, turned, gradient, errors, norms, slope } = self;
-        *slope = Slope::default();
+        let Self { x, hidden, output, d_hidden, turned, gradient, errors, norms } = self;
         let shape = layer.shape;
         x.resize(n * active, 0.0);
         hidden.resize(n * shape.hidden, 0.0);

@@ -1,9 +1,9 @@
 //! The decision layer: a network of two matrices that answers where no precedent is near, trained offline on the CPU.
 //!
 //! [`DecisionLayer`] is the public type. Its input is `state || return code || context` ([`encode`], [`context`]), its
-//! arithmetic is in [`mlp`] on the kernels of [`crate::kernel::gemm`], its steps in [`learn`] and [`optimizer`], its
-//! answers in [`predict`], those of several networks in [`ensemble`], what its confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what
-//! the [`trainer`] asks of a store.
+//! arithmetic is in [`mlp`] on the kernels of [`crate::kernel::gemm`], its steps in [`learn`] and [`optimizer`], those on
+//! samples that lie apart in [`shards`], its answers in [`predict`], those of several networks in [`ensemble`], what its
+//! confidence means in [`calibration`], its file in [`weights`]. [`Experience`] is what the [`trainer`] asks of a store.
 
 pub mod calibration;
 pub mod context;
@@ -19,6 +19,7 @@ pub mod predict;
 pub mod questions;
 pub mod safetensors;
 pub mod settings;
+pub mod shards;
 mod sums;
 pub mod trainer;
 mod waves;
@@ -30,3 +31,4 @@ pub use layer::DecisionLayer;
 pub use learn::StepMetrics;
 pub use questions::{Batch, Questions};
 pub use settings::{ContextKind, Encoding, LayerSettings, Optimizer, ReturnScale};
+pub use shards::ShardLoss;

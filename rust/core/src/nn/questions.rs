@@ -114,10 +114,14 @@ impl Batch<'_> {
         Ok(n)
     }
 
+    /// The sum of the weights of its `n` samples; each counts 1 where they have none.
+    pub(super) fn weight(&self, n: usize) -> f64 {
+        self.weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum())
+    }
+
     /// The share of each sample in the loss; all together 1.
     pub(super) fn shares(&self, n: usize) -> impl Fn(usize) -> f64 + Sync {
-        let weights = self.weights;
-        let total = weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum());
+        let (weights, total) = (self.weights, self.weight(n));
         move |i| weights.map_or(1.0, |w| f64::from(w[i])) / total
     }
 }
