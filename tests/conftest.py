@@ -1,6 +1,8 @@
 """Fixtures and hypothesis profiles of the whole suite."""
 
 import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -63,3 +65,26 @@ def store(opened):
 @pytest.fixture
 def memory(opened):
     return opened(":memory:")
+
+
+@pytest.fixture(params=["threads", "processes"])
+def executor(request):
+    """Two workers of each kind that the standard library has."""
+    with workers(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=["here", "threads", "processes"])
+def anywhere(request):
+    """The same, and None: no executor at all."""
+    if request.param == "here":
+        yield None
+        return
+    with workers(request.param) as made:
+        yield made
+
+
+def workers(kind):
+    if kind == "threads":
+        return ThreadPoolExecutor(2)
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))

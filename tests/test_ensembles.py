@@ -13,7 +13,7 @@ import pytest
 
 import precedent
 from network import data, same_bits
-from training import layer, marked, trainer
+from training import figures, layer, marked, trainer
 
 SETTINGS = {"ensemble": 3, "epochs": 3, "min_trajectories": 1, "batch_size": 8}
 
@@ -34,12 +34,6 @@ def alone(store, seed):
 def equal(one, other):
     pairs = zip(one.members, other.members, strict=True)
     return all(same_bits(a.get_weights(), b.get_weights()) for a, b in pairs)
-
-
-def figures(report):
-    """All of a report but its times."""
-    epochs = [(m.epoch, m.train_loss, m.val_loss, m.gradient_norm) for m in report.epoch_metrics]
-    return epochs, report.final_metrics, report.data_stats, report.baseline
 
 
 def test_members_are_what_they_are_alone_and_the_layer_is_their_mean(store):
@@ -194,16 +188,6 @@ def test_a_step_on_a_batch_is_one_of_every_member(store):
     assert told.loss == pytest.approx(np.mean(losses))
     for after, member in zip(together.members, members, strict=True):
         assert same_bits(after.get_weights(), member.get_weights())
-
-
-@pytest.fixture(params=["threads", "processes"])
-def executor(request):
-    if request.param == "threads":
-        made = ThreadPoolExecutor(2)
-    else:
-        made = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-    with made:
-        yield made
 
 
 @pytest.mark.parametrize("ensemble", [1, 3])

@@ -1,5 +1,8 @@
 """Evaluation: accuracy, similarity, calibration, and the baseline beside the layer."""
 
+import os
+import pickle
+
 import numpy as np
 import pytest
 
@@ -184,3 +187,70 @@ def test_a_report_is_a_frozen_record(learned):
         for name in record.to_dict():
             with pytest.raises(AttributeError):
                 setattr(record, name, 1.0)
+
+
+class Seen:
+    """An executor that counts what it is given."""
+
+    def __init__(self, executor):
+        self.executor, self.tasks = executor, 0
+
+    def submit(self, task):
+        self.tasks += 1
+        return self.executor.submit(task)
+
+
+@pytest.mark.parametrize(
+    ("filter", "include_training"), [(None, False), (None, True), ({"task_type": "walk"}, True)]
+)
+def test_an_executor_s_evaluation_has_the_bits_of_this_process_s(
+    opened, tmp_path, executor, monkeypatch, filter, include_training
+):
+    store = opened(tmp_path / "steps.db")
+    marked(store, episodes=30)
+    made = layer()
+    trained_on(store, made, epochs=3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    asked = {"include_training": include_training, "keep_predictions": include_training}
+    expected, seen = trainer(store, made).evaluate(filter, **asked), Seen(executor)
+    assert trainer(store, made, executor=seen).evaluate(filter, **asked) == expected
+    assert expected.calibration_error is not None
+    assert seen.tasks == 3
+
+
+class Late:
+    """An executor of another process, before whose tasks begin the store is written to."""
+
+    def __init__(self, write, task=b""):
+        self.write, self.task = write, task
+
+    def submit(self, task):
+        return Late(self.write, pickle.dumps(task))
+
+    def result(self):
+        self.write()
+        return pickle.loads(self.task)()
+
+    def cancel(self):
+        pass
+
+
+def test_parts_that_saw_other_steps_are_not_joined(opened, tmp_path):
+    store = opened(tmp_path / "steps.db")
+    marked(store, episodes=30)
+    made = layer()
+    trained_on(store, made)
+    expected = trainer(store, made).evaluate(include_training=True)
+    unchanged = trainer(store, made, executor=Late(lambda: None))
+    assert unchanged.evaluate(include_training=True) == expected
+    late = trainer(store, made, executor=Late(lambda: store.prune(max_size=100)))
+    with pytest.raises(precedent.TrainingError, match="different steps"):
+        late.evaluate(include_training=True)
+
+
+def test_a_layer_that_cannot_be_evaluated_is_refused_before_a_task_is_submitted(memory, executor):
+    marked(memory)
+    seen = Seen(executor)
+    with pytest.raises(precedent.NotTrainedError):
+        trainer(memory, executor=seen).evaluate()
+    assert seen.tasks == 0

@@ -55,3 +55,9 @@ def trained_on(store, made, filter=None, **options):
     training = trainer(store, made, **({"epochs": 1, "min_trajectories": 1} | options))
     training.train(filter)
     return training
+
+
+def figures(report):
+    """All of a training report but its times."""
+    epochs = [(m.epoch, m.train_loss, m.val_loss, m.gradient_norm) for m in report.epoch_metrics]
+    return epochs, report.final_metrics, report.data_stats, report.baseline

@@ -41,7 +41,7 @@ from precedent.errors import (
 )
 from precedent.filters import SearchFilter
 from precedent.layer import DecisionLayer
-from precedent.network import NetworkWeights, Prediction, TrainingMetrics
+from precedent.network import Gradients, NetworkWeights, Prediction, TrainingMetrics
 from precedent.patterns import Pattern, PatternLibrary, PatternMatch
 from precedent.records import (
     Action,
@@ -69,6 +69,7 @@ from precedent.reports import (
 from precedent.rollout import Rollout
 from precedent.selector import ActionSelector
 from precedent.store import TrajectoryStore
+from precedent.sweep import Sweep, Trial
 from precedent.thresholds import Calibration, ThresholdAgreement
 from precedent.trainer import OfflineTrainer
 from precedent.workspace import Workspace, open  # noqa: A004 - `precedent.open` is how it reads
@@ -100,6 +101,7 @@ __all__ = [
     "FinalMetrics",
     "FormatError",
     "GlobalConfig",
+    "Gradients",
     "HnswConfig",
     "InsufficientDataError",
     "NetworkWeights",
@@ -121,6 +123,7 @@ __all__ = [
     "SearchResult",
     "SelectorStats",
     "StorageError",
+    "Sweep",
     "TaskTypeMetrics",
     "ThresholdAgreement",
     "Tier",
@@ -132,6 +135,7 @@ __all__ = [
     "TrajectoryMetadata",
     "TrajectoryStats",
     "TrajectoryStore",
+    "Trial",
     "ValidationError",
     "VerifyReport",
     "VersionError",

@@ -3,9 +3,10 @@
 
 from typing import Any, final
 
-from precedent.seam import Codes, Columns, Doubles, Filter, Floats, Found, Keys, Pattern, Records
+from precedent.seam import Codes, Columns, Doubles, Filter, Floats, Found, Keys, Measured, Pattern, Records
 
 __all__ = [
+    "Evaluation",
     "Layer",
     "Patterns",
     "Quantizer",
@@ -13,7 +14,6 @@ __all__ = [
     "Store",
     "TrainingRun",
     "__version__",
-    "evaluate",
     "fourier_frequencies",
     "hashing_encode",
     "held_out",
@@ -193,6 +193,16 @@ class Layer:
         timesteps: Keys | None,
         weights: Floats | None,
     ) -> tuple[float, float, float, int]: ...
+    def gradient(
+        self,
+        states: Floats,
+        actions: Floats,
+        returns: Doubles,
+        contexts: Floats | None,
+        timesteps: Keys | None,
+        weights: Floats | None,
+    ) -> tuple[Floats, float, float]: ...
+    def apply(self, gradient: Floats, loss: float) -> tuple[float, float, float, int]: ...
     def weights(self) -> tuple[Floats, Floats, Floats, Floats]: ...
     def set_weights(self, w1: Floats, b1: Floats, w2: Floats, b2: Floats) -> None: ...
     def context_of(self, states: Floats, actions: Floats) -> Floats: ...
@@ -227,6 +237,23 @@ class TrainingRun:
     def finish(self) -> dict[str, Any]: ...
 
 @final
+class Evaluation:
+    def __new__(
+        cls,
+        store: Store,
+        layer: Layer,
+        settings: dict[str, Any],
+        filter: Filter,
+        trained_on: list[Filter],
+        include_training: bool,
+        keep_predictions: bool,
+    ) -> Evaluation: ...
+    def parts(self, parts: int) -> list[tuple[int, int]]: ...
+    def stop(self) -> None: ...
+    def measure(self, start: int, end: int) -> Measured: ...
+    def conclude(self, parts: list[Measured]) -> dict[str, Any]: ...
+
+@final
 class Replay:
     def __new__(
         cls, capacity: int, alpha: float, eps: float, beta_steps: int | None, seed: int
@@ -244,15 +271,6 @@ class Replay:
     @staticmethod
     def load(path: str) -> Replay: ...
 
-def evaluate(
-    store: Store,
-    layer: Layer,
-    settings: dict[str, Any],
-    filter: Filter,
-    trained_on: list[Filter],
-    include_training: bool,
-    keep_predictions: bool,
-) -> dict[str, Any]: ...
 def hashing_encode(texts: list[str], dimension: int) -> Floats: ...
 def fourier_frequencies(inputs: int, pairs: int, seed: int) -> Doubles: ...
 def held_out(names: list[str], validation_split: float, seed: int) -> list[bool]: ...

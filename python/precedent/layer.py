@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from precedent import _core, checks, questions
 from precedent.config import DecisionLayerConfig
-from precedent.network import NetworkWeights, Prediction, TrainingMetrics
+from precedent.network import Gradients, NetworkWeights, Prediction, TrainingMetrics
 
 if TYPE_CHECKING:
     import os
@@ -129,6 +129,10 @@ class DecisionLayer:
     def action_size(self) -> int:
         """Dimensions of an action."""
         return self._settings["action_size"]  # type: ignore[no-any-return]
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return self.state_size, self.action_size
 
     @property
     def hidden_size(self) -> int:
@@ -320,17 +324,52 @@ class DecisionLayer:
             ValidationError: Something of another kind or size, or not finite.
             TrainingError: The loss is not finite; the weights stay as they were.
         """
-        asked = questions.several(self.state_size, states, returns, contexts, timesteps)
-        rows = len(asked[0])
-        loss, gradient_norm, learning_rate, epoch = self.core.train(
-            asked[0],
-            checks.matrix("actions", actions, self.action_size, rows),
-            *asked[1:],
-            None if weights is None else checks.column("weights", weights, rows, np.float32),
-        )
-        return TrainingMetrics(
-            loss=loss, gradient_norm=gradient_norm, learning_rate=learning_rate, epoch=epoch
-        )
+        batch = questions.batch(self._sizes, states, actions, returns, contexts, timesteps, weights)
+        return _metrics(self.core.train(*batch))
+
+    def gradients(
+        self,
+        states: Any,
+        actions: Any,
+        returns: Any,
+        *,
+        contexts: Any = None,
+        timesteps: Any = None,
+        weights: Any = None,
+    ) -> Gradients:
+        """Return the gradient of one batch, and change nothing; the arguments are those of `train`.
+
+        For samples that lie apart: each holder of a shard computes its gradient with a copy of this layer,
+        and all apply `Gradients.mean` of them, or what an all-reduce makes of `flat`, `loss` and `weight`.
+        With a single shard that is `train`, to the bits.
+
+        Raises:
+            ValidationError: Something of another kind or size, or not finite; or an ensemble, whose members
+                learn apart.
+            TrainingError: The loss or the gradient is not finite.
+        """
+        batch = questions.batch(self._sizes, states, actions, returns, contexts, timesteps, weights)
+        flat, loss, weight = self.core.gradient(*batch)
+        flat.flags.writeable = False
+        return Gradients(flat=flat, loss=loss, weight=weight)
+
+    def apply_gradients(self, gradients: Gradients) -> TrainingMetrics:
+        """Take one optimizer step down a gradient, clipped like any. A refused one changes nothing.
+
+        Args:
+            gradients: Of this layer, as `gradients` or `Gradients.mean` make them.
+
+        Raises:
+            DimensionError: It is not as long as the layer has parameters.
+            ValidationError: It is of another kind or not finite; or the layer is an ensemble.
+        """
+        if not isinstance(gradients, Gradients):
+            raise checks.refuse("gradients", "Gradients", gradients)
+        inputs, hidden, outputs = 3 * self.state_size, self.hidden_size, self.action_size
+        parameters = (inputs + 1) * hidden + (hidden + 1) * outputs
+        flat = checks.vector("gradients.flat", gradients.flat, parameters)
+        checks.finite("gradients.flat", flat)
+        return _metrics(self.core.apply(flat, checks.number("gradients.loss", gradients.loss)))
 
     def get_weights(self) -> NetworkWeights:
         """Return float32 copies of the weights; of an ensemble those of `members[0]`."""
@@ -406,3 +445,8 @@ class DecisionLayer:
     def __repr__(self) -> str:
         sizes = f"{3 * self.state_size} -> {self.hidden_size} -> {self.action_size}"
         return f"<DecisionLayer {sizes}, {'trained' if self.trained else 'untrained'}>"
+
+
+def _metrics(told: tuple[float, float, float, int]) -> TrainingMetrics:
+    loss, gradient_norm, learning_rate, epoch = told
+    return TrainingMetrics(loss=loss, gradient_norm=gradient_norm, learning_rate=learning_rate, epoch=epoch)

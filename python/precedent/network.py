@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
 import numpy.typing as npt
 
+from precedent import checks
 from precedent.values import Record, record
 
-__all__ = ["NetworkWeights", "Prediction", "TrainingMetrics"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Gradients", "NetworkWeights", "Prediction", "TrainingMetrics"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -63,3 +69,55 @@ class NetworkWeights(Record):
     b1: Floats
     W2: Floats
     b2: Floats
+
+
+@record
+class Gradients(Record):
+    """The gradient of a batch, or of a shard of one, in one flat buffer.
+
+    Attributes:
+        flat: By W1, b1, W2 and b2, row after row, one after the other, before clipping: float32 `[p]`.
+        loss: Of these samples: mean squared error, averaged by their weights.
+        weight: What these samples count beside those of other shards: the sum of their weights, their number
+            where they had none.
+    """
+
+    flat: Floats
+    loss: float
+    weight: float
+
+    @classmethod
+    def mean(cls, shards: Iterable[Self]) -> Self:
+        """Return the gradient of all shards together: their mean by weight, summed in float64 in their order.
+
+        It is the gradient that one batch of all their samples has, but for rounding: shards are sums in
+        float32 that are rounded one by one, so that the two are some 1e-7 of their norm apart. The same
+        shards in the same order give the same bits, wherever each was computed; a single one is itself.
+
+        Args:
+            shards: Of one layer.
+
+        Raises:
+            DimensionError: One is longer than another.
+            ValidationError: There are none, or one is not `Gradients` of finite numbers and a weight
+                above 0.
+        """
+        given = list(shards)
+        if not given:
+            raise checks.refuse("shards", "at least one", given)
+        total, loss, weight = np.zeros(0), 0.0, 0.0
+        for at, shard in enumerate(given):
+            place = f"shards[{at}]"
+            if not isinstance(shard, Gradients):
+                raise checks.refuse(place, "Gradients", shard)
+            flat = checks.vector(f"{place}.flat", shard.flat, len(total) if at else None)
+            checks.finite(f"{place}.flat", flat)
+            share = checks.number(f"{place}.weight", shard.weight)
+            if not share > 0.0:
+                raise checks.refuse(f"{place}.weight", "more than 0", share)
+            if not at:
+                total = np.zeros(len(flat))
+            total += share * flat.astype(np.float64)
+            loss += share * checks.number(f"{place}.loss", shard.loss)
+            weight += share
+        return cls(flat=(total / weight).astype(np.float32), loss=loss / weight, weight=weight)

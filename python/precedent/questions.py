@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from precedent import checks
 
-__all__ = ["one", "several"]
+__all__ = ["batch", "one", "several"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -51,4 +51,30 @@ def several(
         np.array([checks.number(name, returns)]) if alike else checks.column(name, returns, rows, np.float64),
         None if contexts is None else checks.matrix("contexts", contexts, size, rows),
         None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
+    )
+
+
+def batch(
+    sizes: tuple[int, int],
+    states: Any,
+    actions: Any,
+    returns: Any,
+    contexts: Any,
+    timesteps: Any,
+    weights: Any,
+) -> tuple[Floats, Floats, Doubles, Floats | None, Steps | None, Floats | None]:
+    """Return `n` samples for a layer whose states and actions have these `sizes`.
+
+    Raises:
+        DimensionError: Rows of another width.
+        ValidationError: Something of another kind or number, or not finite.
+    """
+    size, width = sizes
+    asked = several(size, states, returns, contexts, timesteps)
+    rows = len(asked[0])
+    return (
+        asked[0],
+        checks.matrix("actions", actions, width, rows),
+        *asked[1:],
+        None if weights is None else checks.column("weights", weights, rows, np.float32),
     )

@@ -8,7 +8,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Codes", "Columns", "Doubles", "Filter", "Floats", "Found", "Keys", "Pattern", "Records"]
+__all__ = [
+    "Codes",
+    "Columns",
+    "Doubles",
+    "Filter",
+    "Floats",
+    "Found",
+    "Keys",
+    "Measured",
+    "Pattern",
+    "Records",
+]
 
 # What `insert` takes and `columns_of` gives: an entry a field of `TrajectoryBatch`; `keys` where given.
 Columns: TypeAlias = dict[str, Any]
@@ -28,3 +39,6 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Keys: TypeAlias = npt.NDArray[np.int64]
 Codes: TypeAlias = npt.NDArray[np.uint8]
+# Of some steps of an evaluation: its fingerprint, similarities, whether the pattern was right, signs
+# `[n, 3]`, and the actions taken and predicted, if they are kept.
+Measured: TypeAlias = tuple[int, Doubles, npt.NDArray[np.bool_], Doubles, tuple[Floats, Floats] | None]

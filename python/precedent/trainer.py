@@ -9,6 +9,7 @@ from precedent import _core, checks
 from precedent.config import Curriculum, OfflineTrainerConfig
 from precedent.ensemble import elsewhere
 from precedent.errors import ValidationError
+from precedent.evaluation import assess
 from precedent.filters import Filter, normalised
 from precedent.fit import check_fit
 from precedent.progress import Progress, reporter
@@ -19,11 +20,12 @@ from precedent.reports import (
     evaluation_report,
     training_report,
 )
+from precedent.sweep import Sweep, core_settings, swept
 
 if TYPE_CHECKING:
     import os
 
-    from precedent.ensemble import Executor
+    from precedent.executors import Executor
     from precedent.layer import DecisionLayer
     from precedent.store import TrajectoryStore
 
@@ -66,10 +68,11 @@ class OfflineTrainer:
         ensemble: How many networks learn side by side, 1 to 64: a layer that never learned, and others drawn
             by the seeds after its own. Each stops at its own best epoch, with the bits it would have alone;
             the layer then answers with their mean. In `save_path` each has a folder, `member-0` and so on.
-        executor: Where the members learn, one task each: an object with `submit`, such as a
-            `concurrent.futures.ThreadPoolExecutor` or `ProcessPoolExecutor`; None = here. The weights are the
-            same bits. Epochs are told once all members have ended. Ctrl-C, and a member that fails, end those
-            on threads within a batch; in processes, those that have not begun.
+        executor: Where the members learn, one task each, the runs of a `sweep`, and the parts of an
+            evaluation: an object with `submit`, such as a `concurrent.futures.ThreadPoolExecutor` or
+            `ProcessPoolExecutor`; None = here. Weights and reports are the same bits. Epochs are told once
+            all members have ended. Ctrl-C, and a task that fails, end those on threads within a batch; in
+            processes, those that have not begun.
         seed: Keys the split and the order of the samples.
         progress: None = a bar on a terminal (tqdm) and a log line an epoch elsewhere; True = the bar; False =
             nothing; a callable gets each `EpochMetrics`.
@@ -242,7 +245,7 @@ class OfflineTrainer:
         resume: bool,
     ) -> Generator[EpochMetrics, None, TrainingReport]:
         self._store.require_open()
-        store, layer, settings = self._store, self._layer.core, self._core_settings()
+        store, layer, settings = self._store, self._layer.core, core_settings(self._settings)
         if self._executor is not None:
             whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
             self._learned.append(conditions)
@@ -261,6 +264,33 @@ class OfflineTrainer:
                 for callback in self._callbacks:
                     callback(epoch)
                 yield epoch
+
+    def sweep(self, settings: Iterable[Mapping[str, Any]], filter: Filter | None = None) -> Sweep:
+        """Train once for each of several settings, by the executor; this trainer's layer stays as it is.
+
+        Every run begins with a new layer and ends in the bits that it would have alone. Validation losses
+        compare runs of one split, `seed`, `emphasis` and `return_scale`; where settings differ in these, let
+        `evaluate` compare.
+
+        Args:
+            settings: For each run a mapping of this trainer's options that it changes. In it, `layer` is a
+                mapping of the options of `DecisionLayer` that it changes from this trainer's.
+            filter: See `train`; so for every run.
+
+        Returns:
+            The runs in the order of their settings; `best` and `ranked` judge them. With a `save_path` each
+            has a folder in it, `trial-0` and so on.
+
+        Example:
+            `trainer.sweep([{"batch_size": 64}, {"layer": {"hidden_size": 512}}]).best.layer`
+
+        Raises:
+            ValidationError: An option of the wrong kind or range, or one that does not exist; no run began.
+            InsufficientDataError: See `train`; so for the others. It ends the other runs.
+        """
+        self._store.require_open()
+        base = (self._layer.settings, self._settings)
+        return swept(self._executor, self._store, base, settings, normalised(filter))
 
     def evaluate(
         self,
@@ -283,28 +313,22 @@ class OfflineTrainer:
         Raises:
             NotTrainedError: The layer never learned.
             InsufficientDataError: No step matches.
+            TrainingError: With an executor of processes: the store was written to before all had begun.
         """
         self._store.require_open()
         conditions = normalised(filter)
-        told = _core.evaluate(
-            self._store.core,
-            self._layer.core,
-            self._core_settings(),
+        arguments = (
+            core_settings(self._settings),
             conditions,
             self._learned or [conditions, None],
             checks.flag("include_training", include_training),
             checks.flag("keep_predictions", keep_predictions),
         )
+        told = assess(self._executor, self._store, self._layer.core, arguments)
         return evaluation_report(told, self._layer.action_size)
 
     def __repr__(self) -> str:
         return f"OfflineTrainer({self._store!r}, {self._layer!r})"
-
-    def _core_settings(self) -> dict[str, Any]:
-        settings = {name: getattr(self._settings, name) for name in self._settings.readers}
-        easy = self._settings.curriculum
-        settings["curriculum"] = None if easy is None else (easy.easy_epochs, easy.max_duration)
-        return settings
 
 
 def _judged(report: TrainingReport) -> TrainingReport:

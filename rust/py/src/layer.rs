@@ -7,16 +7,14 @@ use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use precedent_core::Error;
 use precedent_core::nn::trainer::members_of;
-use precedent_core::nn::{
-    Batch, ContextKind, DecisionLayer, Encoding, LayerSettings, Optimizer, Questions, ReturnScale,
-};
+use precedent_core::nn::{Batch, DecisionLayer, Questions, StepMetrics};
 use precedent_core::pool::Pool;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::arrays::{matrix, vector};
 use crate::raise::Raised;
-use crate::settings::{get, size};
+use crate::settings::{layer_mapping, layer_settings};
 
 type Result<T> = std::result::Result<T, Raised>;
 type Vector<'py, T = f32> = Bound<'py, PyArray1<T>>;
@@ -55,44 +53,14 @@ struct Asked {
 impl Layer {
     #[new]
     fn new(settings: &Bound<'_, PyDict>) -> Result<Self> {
-        let core = DecisionLayer::new(LayerSettings {
-            state_size: size(settings, "state_size")?,
-            action_size: size(settings, "action_size")?,
-            hidden_size: size(settings, "hidden_size")?,
-            learning_rate: get(settings, "learning_rate")?,
-            momentum: get(settings, "momentum")?,
-            weight_decay: get(settings, "weight_decay")?,
-            optimizer: Optimizer::parse(&get::<String>(settings, "optimizer")?)?,
-            clip_norm: get(settings, "clip_norm")?,
-            encoding: Encoding::parse(&get::<String>(settings, "encoding")?)?,
-            context: ContextKind::parse(&get::<String>(settings, "context")?)?,
-            history_length: size(settings, "history_length")?,
-            return_scale: ReturnScale::parse(&get::<String>(settings, "return_scale")?)?,
-            return_range: get(settings, "return_range")?,
-            seed: get(settings, "seed")?,
-        })?;
+        let core = DecisionLayer::new(layer_settings(settings)?)?;
         Ok(core.into())
     }
 
     #[getter]
     fn settings<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let settings = py.detach(|| self.read(|layer| layer.settings().clone()));
-        let mapping = PyDict::new(py);
-        mapping.set_item("state_size", settings.state_size)?;
-        mapping.set_item("action_size", settings.action_size)?;
-        mapping.set_item("hidden_size", settings.hidden_size)?;
-        mapping.set_item("learning_rate", settings.learning_rate)?;
-        mapping.set_item("momentum", settings.momentum)?;
-        mapping.set_item("weight_decay", settings.weight_decay)?;
-        mapping.set_item("optimizer", settings.optimizer.name())?;
-        mapping.set_item("clip_norm", settings.clip_norm)?;
-        mapping.set_item("encoding", settings.encoding.name())?;
-        mapping.set_item("context", settings.context.name())?;
-        mapping.set_item("history_length", settings.history_length)?;
-        mapping.set_item("return_scale", settings.return_scale.name())?;
-        mapping.set_item("return_range", settings.return_range)?;
-        mapping.set_item("seed", settings.seed)?;
-        Ok(mapping)
+        layer_mapping(py, &settings)
     }
 
     #[getter]
@@ -257,7 +225,43 @@ impl Layer {
             let pool = self.pool_for(&asked)?;
             self.write(|layer| layer.train_on(&batch, pool.as_deref()))
         })?;
-        Ok((metrics.loss, metrics.gradient_norm, metrics.learning_rate, metrics.epoch))
+        Ok(told(metrics))
+    }
+
+    #[pyo3(signature = (states, actions, returns, contexts, timesteps, weights))]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the Python method, one by one")]
+    fn gradient<'py>(
+        &self,
+        py: Python<'py>,
+        states: &Matrix<'_>,
+        actions: &Matrix<'_>,
+        returns: &Vector<'_, f64>,
+        contexts: Option<&Matrix<'_>>,
+        timesteps: Option<&Vector<'_, i64>>,
+        weights: Option<&Vector<'_>>,
+    ) -> Result<(Bound<'py, PyArray1<f32>>, f64, f64)> {
+        let asked = self.asked(states, returns, contexts, timesteps)?;
+        let actions = self.actions(actions)?;
+        let weights = weights.map(vector).transpose()?;
+        let mut gradient = Vec::new();
+        let told = py.detach(|| {
+            let (questions, weights) = (asked.questions(), weights.as_deref());
+            let batch = Batch { questions, actions: &actions, weights };
+            let pool = self.pool_for(&asked)?;
+            self.write(|layer| layer.gradient_on(&batch, &mut gradient, pool.as_deref()))
+        })?;
+        Ok((PyArray1::from_vec(py, gradient), told.loss, told.weight))
+    }
+
+    fn apply(
+        &self,
+        py: Python<'_>,
+        gradient: &Vector<'_>,
+        loss: f64,
+    ) -> Result<(f64, f64, f64, u64)> {
+        let gradient = vector(gradient)?;
+        let metrics = py.detach(|| self.write(|layer| layer.apply(&gradient, loss)))?;
+        Ok(told(metrics))
     }
 
     #[expect(clippy::type_complexity, reason = "the tuple that `precedent.layer` unpacks")]
@@ -430,6 +434,12 @@ impl Asked {
             timesteps: self.timesteps.as_deref(),
         }
     }
+}
+
+/// The metrics of a step as the tuple that `precedent.layer` unpacks.
+fn told(metrics: StepMetrics) -> (f64, f64, f64, u64) {
+    let StepMetrics { loss, gradient_norm, learning_rate, epoch } = metrics;
+    (loss, gradient_norm, learning_rate, epoch)
 }
 
 /// A matrix is as wide as the layer is made for; once flattened, nobody could tell.

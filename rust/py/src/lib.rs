@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod arrays;
 mod columns;
+mod evaluation;
 mod filter;
 mod layer;
 mod patterns;
@@ -25,8 +26,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<quantizer::Quantizer>()?;
     module.add_class::<layer::Layer>()?;
     module.add_class::<training::TrainingRun>()?;
+    module.add_class::<evaluation::Evaluation>()?;
     module.add_class::<replay::Replay>()?;
-    module.add_function(wrap_pyfunction!(training::evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(training::held_out, module)?)?;
     module.add_function(wrap_pyfunction!(text::hashing_encode, module)?)?;
     module.add_function(wrap_pyfunction!(text::fourier_frequencies, module)?)?;

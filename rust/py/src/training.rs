@@ -1,4 +1,4 @@
-//! Training runs and evaluation.
+//! Training runs.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,6 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use crate::arrays::{frozen, frozen_matrix};
 use crate::filter;
 use crate::layer::Layer;
 use crate::raise::Raised;
@@ -142,66 +141,6 @@ impl TrainingRun {
 
 const UNPOISONED: &str = "no holder of the run panics";
 
-/// Measures a layer on held-out episodes.
-#[pyfunction]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the arguments of `OfflineTrainer.evaluate`, and what it keeps"
-)]
-#[pyo3(signature = (store, layer, settings, filter, trained_on, include_training, keep_predictions))]
-pub(crate) fn evaluate<'py>(
-    py: Python<'py>,
-    store: &Store,
-    layer: &Layer,
-    settings: &Bound<'py, PyDict>,
-    filter: Option<&Bound<'py, PyDict>>,
-    trained_on: &Bound<'py, PyList>,
-    include_training: bool,
-    keep_predictions: bool,
-) -> Result<Bound<'py, PyDict>> {
-    let (settings, filter) = (trainer_settings(settings)?, filter::filter(filter)?);
-    let trained_on = trained_on
-        .iter()
-        .map(|given| filter::filter(given.cast::<PyDict>().ok()))
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    let layer = layer.shared();
-    let report = interruptible(py, |poll| {
-        let store: Arc<dyn precedent_core::nn::Experience + Send + Sync> =
-            Arc::clone(&store.core) as _;
-        let scope = trainer::Scope {
-            filter: filter.clone(),
-            trained_on: trained_on.clone(),
-            include_training,
-            keep_predictions,
-        };
-        let layer = layer.read().expect("no holder of the layer panics").clone();
-        trainer::evaluate(store, &layer, &settings, &scope, poll)
-    })?;
-    let whole = PyDict::new(py);
-    whole.set_item("accuracy", report.overall.accuracy)?;
-    whole.set_item("avg_similarity", report.overall.avg_similarity)?;
-    let types = PyDict::new(py);
-    for (name, part) in report.per_task_type {
-        types.set_item(name, (part.accuracy, part.avg_similarity, part.count))?;
-    }
-    whole.set_item("per_task_type", types)?;
-    whole.set_item("calibration_error", report.calibration_error)?;
-    let bins: Vec<_> =
-        report.reliability.iter().map(|b| (b.confidence, b.similarity, b.count)).collect();
-    whole.set_item("reliability", bins)?;
-    whole.set_item("risk_coverage", report.risk_coverage)?;
-    let predictions = report.predictions.map(|kept| -> PyResult<_> {
-        let width = store.core.action_dimension();
-        Ok((
-            frozen_matrix(py, kept.true_actions, width)?,
-            frozen_matrix(py, kept.predicted_actions, width)?,
-            frozen(py, kept.similarities),
-        ))
-    });
-    whole.set_item("predictions", predictions.transpose()?)?;
-    Ok(whole)
-}
-
 /// Which of these episodes a trainer with this split and seed holds out.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "the strings of a list can only be taken over")]
@@ -247,7 +186,7 @@ pub(crate) fn interruptible<T: Send>(
     }
 }
 
-fn trainer_settings(settings: &Bound<'_, PyDict>) -> Result<TrainerSettings> {
+pub(crate) fn trainer_settings(settings: &Bound<'_, PyDict>) -> Result<TrainerSettings> {
     let curriculum: Option<(i64, i64)> = get(settings, "curriculum")?;
     let curriculum = curriculum.map(|(epochs, duration)| Curriculum {
         easy_epochs: epochs as u64,

@@ -1,18 +1,21 @@
 //! How good a layer is on episodes it did not learn from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::data::{Data, validating};
+use super::findings::Findings;
 use super::nearest::Gallery;
 use super::settings::TrainerSettings;
 use super::study::{GLANCE, Study, check_fit};
-use super::trust::{ReliabilityBin, Trust};
+use super::trust::ReliabilityBin;
 use super::vectors::{Columns, Vectors};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::nn::calibration::curve::Signs;
-use crate::nn::{DecisionLayer, Experience, cosine};
+use crate::nn::{DecisionLayer, Experience};
 use crate::pool::Pool;
 
 /// What is evaluated.
@@ -84,38 +87,150 @@ pub fn evaluate(
     scope: &Scope,
     poll: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Evaluation> {
-    if !layer.trained() {
-        return Err(Error::NotTrained);
+    let assessment = Assessment::start(experience, layer.clone(), settings, scope)?;
+    let all = assessment.measure(0..assessment.steps.len(), poll)?;
+    assessment.conclude(vec![all])
+}
+
+/// An [`evaluate`] in parts, which may be measured side by side, also in other processes: each makes its own of the same
+/// arguments. However it is cut, it comes to the same bits.
+pub struct Assessment {
+    study: Study,
+    layer: DecisionLayer,
+    /// What is evaluated, in order.
+    steps: Vec<u32>,
+    /// Whether the run that learned from others may have calibrated on each step.
+    calibrated: Vec<bool>,
+    patterns: Gallery,
+    /// For each pattern of the gallery, its code in the data.
+    codes: Vec<Option<u32>>,
+    keep_predictions: bool,
+    /// Tells it from another one.
+    fingerprint: u64,
+    pool: Arc<Pool>,
+}
+
+impl Assessment {
+    /// Finds out what is to be measured.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`evaluate`].
+    pub fn start(
+        experience: Arc<dyn Experience + Send + Sync>,
+        layer: DecisionLayer,
+        settings: &TrainerSettings,
+        scope: &Scope,
+    ) -> Result<Self> {
+        if !layer.trained() {
+            return Err(Error::NotTrained);
+        }
+        let settings = settings.clone().checked()?;
+        check_fit(&*experience, &layer)?;
+        let scale = layer.settings().return_scale;
+        let data = Data::load(&*experience, &scope.filter, &settings, scale)?;
+        let (steps, calibrated) = steps_of(&*experience, &data, &settings, scope)?;
+        if steps.is_empty() {
+            return Err(Error::InsufficientData { required: 1, available: 0 });
+        }
+        let (names, embeddings) = experience.pattern_embeddings()?;
+        let mut hash = Xxh3::new();
+        hash.update(&data.fingerprint().to_le_bytes());
+        for step in &steps {
+            hash.update(&step.to_le_bytes());
+        }
+        for name in &names {
+            hash.update(name.as_bytes());
+        }
+        for number in &embeddings {
+            hash.update(&number.to_le_bytes());
+        }
+        let known: HashMap<&str, u32> =
+            data.episodes.pattern_names.iter().map(String::as_str).zip(0..).collect();
+        let codes = names.iter().map(|name| known.get(name.as_str()).copied()).collect();
+        let vectors = Vectors::new(&data, layer.settings());
+        let timesteps = layer.timesteps(); // as it learned, whatever another trainer would do
+        Ok(Self {
+            patterns: Gallery::new(embeddings, layer.settings().action_size),
+            study: Study { experience, data, vectors, timesteps, emphasis: 0.0 },
+            layer,
+            steps,
+            calibrated,
+            codes,
+            keep_predictions: scope.keep_predictions,
+            fingerprint: hash.digest(),
+            pool: Pool::shared()?,
+        })
     }
-    let settings = settings.clone().checked()?;
-    check_fit(&*experience, layer)?;
-    let scale = layer.settings().return_scale;
-    let data = Data::load(&*experience, &scope.filter, &settings, scale)?;
-    let (steps, calibrated) = steps_of(&*experience, &data, &settings, scope)?;
-    if steps.is_empty() {
-        return Err(Error::InsufficientData { required: 1, available: 0 });
+
+    /// Cuts the steps between episodes into at most `parts` parts of about one size.
+    pub fn parts(&self, parts: usize) -> Vec<Range<usize>> {
+        let episode = |at: usize| self.study.data.episode_of[self.steps[at] as usize];
+        let (n, mut cuts) = (self.steps.len(), vec![0]);
+        for part in 1..parts {
+            let from = (part * n / parts).max(1);
+            let cut = (from..n).find(|at| episode(at - 1) != episode(*at)).unwrap_or(n);
+            if cuts.last().is_some_and(|last| *last < cut) {
+                cuts.push(cut);
+            }
+        }
+        if cuts.last().is_some_and(|last| *last < n) {
+            cuts.push(n);
+        }
+        cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
     }
-    let (names, embeddings) = experience.pattern_embeddings()?;
-    let patterns = Gallery::new(embeddings, layer.settings().action_size);
-    let vectors = Vectors::new(&data, layer.settings());
-    let timesteps = layer.timesteps(); // as it learned, whatever another trainer would do
-    let pool = Pool::shared()?;
-    let study = Study { experience, data, vectors, timesteps, emphasis: 0.0 };
-    let mut tally = Tally::new(&study, &names, scope.keep_predictions);
-    let mut columns = Columns::default();
-    let mut cosines = Vec::new();
-    for samples in steps.chunks(GLANCE.min(patterns.rows_at_a_time())) {
-        study.experience.check_open()?;
-        poll()?;
-        study.fill(layer.settings(), samples, &mut columns)?;
-        let (mut predicted, apart) =
-            layer.predict_many_apart_on(&columns.questions(), Some(&pool))?;
-        tally.similarities(samples, &predicted, &columns);
-        tally.signs(layer, &columns, &predicted, &apart);
-        patterns.cosines(&pool, &mut predicted, &mut cosines);
-        tally.choices(samples, &cosines, patterns.len());
+
+    /// Asks the layer about some of the steps, by their positions. `poll` is asked now and then whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Training`] where there are not so many: the part is one of another assessment.
+    pub fn measure(
+        &self,
+        part: Range<usize>,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Findings> {
+        let Self { study, layer, patterns, .. } = self;
+        let mut found = Findings::none(self.fingerprint, self.keep_predictions);
+        let mut columns = Columns::default();
+        let mut cosines = Vec::new();
+        let steps = self.steps.get(part).ok_or_else(apart)?;
+        for samples in steps.chunks(GLANCE.min(patterns.rows_at_a_time())) {
+            study.experience.check_open()?;
+            poll()?;
+            study.fill(layer.settings(), samples, &mut columns)?;
+            let (mut predicted, apart) =
+                layer.predict_many_apart_on(&columns.questions(), Some(&self.pool))?;
+            found.answers(layer, &columns, &predicted, &apart);
+            patterns.cosines(&self.pool, &mut predicted, &mut cosines);
+            let taken = samples.iter().map(|step| study.data.episodes.patterns[*step as usize]);
+            found.choices(taken, &self.codes, &cosines);
+        }
+        Ok(found)
     }
-    Ok(tally.finish(layer, &steps, &calibrated))
+
+    /// Says what the parts, in their order, come to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Training`] where they are not those of this assessment: the store was written to before another process
+    /// began with its part.
+    pub fn conclude(&self, parts: Vec<Findings>) -> Result<Evaluation> {
+        let mut whole = Findings::none(self.fingerprint, self.keep_predictions);
+        let ours = parts.iter().all(|part| part.of == self.fingerprint);
+        for part in parts {
+            whole.append(part);
+        }
+        if !ours || whole.similarities.len() != self.steps.len() {
+            return Err(apart());
+        }
+        Ok(whole.judged(&self.study.data, &self.layer, &self.steps, &self.calibrated))
+    }
+}
+
+fn apart() -> Error {
+    let why = "its parts saw different steps, since the store was written to";
+    Error::Training(format!("the evaluation cannot be joined: {why}"))
 }
 
 /// The steps to evaluate, in order, and whether the run that learned from others may have calibrated on each.
@@ -146,145 +261,4 @@ fn steps_of(
     all.retain(|step| !learned.contains(name(*step)));
     let calibrated = all.iter().map(|step| validated.contains(name(*step))).collect();
     Ok((all, calibrated))
-}
-
-/// The half of each step that was calibrated on, `None` for others; no episode is in both, if there are two.
-fn halves(episode_of: &[u32], steps: &[u32], calibrated: &[bool]) -> Vec<Option<bool>> {
-    let of = |step: u32| episode_of[step as usize];
-    let episodes: Vec<u32> =
-        steps.iter().zip(calibrated).filter_map(|(step, is)| is.then_some(of(*step))).collect();
-    let starts = |at: &usize| episodes[at - 1] != episodes[*at];
-    let middle = episodes.len() / 2;
-    let cut = (middle.max(1)..episodes.len()).find(starts);
-    let cut = cut.or_else(|| (1..middle).rev().find(starts)).unwrap_or(middle);
-    let mut before = 0..;
-    let half = |is: &bool| is.then(|| before.next().is_some_and(|before| before >= cut));
-    calibrated.iter().map(half).collect()
-}
-
-/// What is known of each step so far, in the order of the steps.
-struct Tally<'a> {
-    study: &'a Study,
-    /// For each pattern of the gallery, its code in the data.
-    codes: Vec<Option<u32>>,
-    kept: Option<Predictions>,
-    similarities: Vec<f64>,
-    right: Vec<bool>,
-    /// What each answer showed of its worth.
-    signs: Vec<Signs>,
-}
-
-impl<'a> Tally<'a> {
-    fn new(study: &'a Study, names: &[String], keep_predictions: bool) -> Self {
-        let known: std::collections::HashMap<&str, u32> =
-            study.data.episodes.pattern_names.iter().map(String::as_str).zip(0..).collect();
-        Self {
-            study,
-            codes: names.iter().map(|name| known.get(name.as_str()).copied()).collect(),
-            kept: keep_predictions.then(Predictions::default),
-            similarities: Vec::new(),
-            right: Vec::new(),
-            signs: Vec::new(),
-        }
-    }
-
-    fn similarities(&mut self, samples: &[u32], predicted: &[f32], columns: &Columns) {
-        let width = predicted.len() / samples.len();
-        let pairs = predicted.chunks_exact(width).zip(columns.actions().chunks_exact(width));
-        self.similarities.extend(pairs.map(|(predicted, taken)| cosine(predicted, taken)));
-        if let Some(kept) = &mut self.kept {
-            kept.true_actions.extend_from_slice(columns.actions());
-            kept.predicted_actions.extend_from_slice(predicted);
-        }
-    }
-
-    fn signs(
-        &mut self,
-        layer: &DecisionLayer,
-        columns: &Columns,
-        predicted: &[f32],
-        apart: &[f64],
-    ) {
-        let states = columns.states().chunks_exact(layer.settings().state_size);
-        let actions = predicted.chunks_exact(layer.settings().action_size).zip(apart);
-        let signs = states.zip(actions).map(|(s, (action, apart))| layer.signs(s, action, *apart));
-        self.signs.extend(signs);
-    }
-
-    /// Notes whether the nearest pattern, the first of equals, is the one that was taken.
-    fn choices(&mut self, samples: &[u32], cosines: &[f32], patterns: usize) {
-        for (at, &step) in samples.iter().enumerate() {
-            let cosines = &cosines[at * patterns..][..patterns];
-            let mut nearest = None;
-            for (pattern, &cosine) in cosines.iter().enumerate() {
-                if nearest.is_none_or(|(_, best)| cosine > best) {
-                    nearest = Some((pattern, cosine));
-                }
-            }
-            let taken = self.study.data.episodes.patterns[step as usize];
-            self.right.push(nearest.is_some_and(|(at, _)| self.codes[at] == Some(taken)));
-        }
-    }
-
-    fn finish(self, layer: &DecisionLayer, steps: &[u32], calibrated: &[bool]) -> Evaluation {
-        let episodes = &self.study.data.episodes;
-        let mut scores = vec![TaskScore::default(); episodes.task_type_names.len()];
-        let mut overall = TaskScore::default();
-        for ((&step, &similarity), &right) in steps.iter().zip(&self.similarities).zip(&self.right)
-        {
-            for score in [&mut overall, &mut scores[episodes.task_types[step as usize] as usize]] {
-                score.accuracy += f64::from(u8::from(right));
-                score.avg_similarity += similarity;
-                score.count += 1;
-            }
-        }
-        let mean = |score: TaskScore| TaskScore {
-            accuracy: score.accuracy / score.count as f64,
-            avg_similarity: score.avg_similarity / score.count as f64,
-            count: score.count,
-        };
-        let mut per_task_type: Vec<_> = episodes
-            .task_type_names
-            .iter()
-            .zip(scores)
-            .filter(|(_, score)| score.count > 0)
-            .map(|(name, score)| (name.clone(), mean(score)))
-            .collect();
-        per_task_type.sort_by(|a, b| a.0.cmp(&b.0));
-        let halves = halves(&self.study.data.episode_of, steps, calibrated);
-        let promises = layer.promises(&self.signs, &self.similarities, &halves);
-        let trust = Trust::of(&promises, &self.similarities);
-        let similarities = self.similarities;
-        Evaluation {
-            overall: mean(overall),
-            per_task_type,
-            predictions: self.kept.map(|kept| Predictions { similarities, ..kept }),
-            calibration_error: trust.error,
-            reliability: trust.bins,
-            risk_coverage: trust.risk_coverage,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::halves;
-
-    #[test]
-    fn halves_share_no_episode_and_leave_out_what_was_not_calibrated_on() {
-        let of = [0, 0, 0, 1, 1, 2, 2, 2];
-        let all: Vec<u32> = (0..8).collect();
-        let told = |calibrated: [bool; 8]| -> String {
-            let letter =
-                |half: &Option<bool>| half.map_or('-', |second| if second { '2' } else { '1' });
-            halves(&of, &all, &calibrated).iter().map(letter).collect()
-        };
-        let without = |left_out: &[usize]| std::array::from_fn(|at| !left_out.contains(&at));
-        assert_eq!(told([true; 8]), "11111222");
-        assert_eq!(told(without(&[3, 4])), "111--222");
-        assert_eq!(told(without(&[0, 1, 2, 3])), "----1222");
-        assert_eq!(told(without(&[3, 4, 5, 6, 7])), "122-----", "one episode has to be cut");
-        assert_eq!(told(without(&[0, 1, 2, 3, 4, 5, 6])), "-------2", "as alone as it is");
-        assert_eq!(told([false; 8]), "--------");
-    }
 }

@@ -1,7 +1,7 @@
 //! Offline training: epochs over what a store remembers, until the layer answers as good as it will.
 //!
 //! [`TrainingRun`] goes epoch by epoch, so that its caller can show progress, stop, or be interrupted; [`evaluate`]
-//! measures a layer on episodes it did not learn from. What is learned from is in `data`, in which order in `sampling` and
+//! measures a layer on episodes it did not learn from, [`Assessment`] part by part. What is learned from is in `data`, in which order in `sampling` and
 //! `prioritized`, how fast in `schedule`, where vectors come from in `vectors`, when to stop in `report`, what outlives the process in `checkpoint`. The steps that
 //! need a layer and data are in `study`, an epoch of them is in `epoch`, the whole in `run`, several side by side in
 //! `ensemble`.
@@ -15,6 +15,7 @@ mod data;
 mod ensemble;
 mod epoch;
 mod evaluate;
+mod findings;
 mod nearest;
 mod prioritized;
 mod report;
@@ -31,7 +32,8 @@ mod tests;
 
 pub use data::validating;
 pub use ensemble::{EnsembleRun, member_folder, members_of};
-pub use evaluate::{Evaluation, Predictions, Scope, TaskScore, evaluate};
+pub use evaluate::{Assessment, Evaluation, Predictions, Scope, TaskScore, evaluate};
+pub use findings::Findings;
 pub use report::{Baseline, DataStats, EpochMetrics, FinalMetrics, Report};
 pub use run::TrainingRun;
 pub use settings::{Curriculum, Replay, Schedule, TrainerSettings};

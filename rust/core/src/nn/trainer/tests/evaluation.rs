@@ -50,6 +50,37 @@ fn an_evaluation_counts_what_the_layer_gets_right() {
 }
 
 #[test]
+fn an_evaluation_in_parts_has_the_bits_of_the_whole() {
+    let (memory, layer, _) = trained();
+    for include_training in [false, true] {
+        let scope = Scope { keep_predictions: true, include_training, ..Scope::default() };
+        let whole = ask(&memory, &layer, &scope).unwrap();
+        let begin = |memory: &Memory| {
+            Assessment::start(Arc::new(memory.clone()), layer.clone(), &settings(), &scope).unwrap()
+        };
+        let assessment = begin(&memory);
+        let mut joined = 0;
+        for cuts in [1, 2, 3, 7, 1_000] {
+            let parts = assessment.parts(cuts);
+            assert!(parts.len() == cuts.min(whole.overall.count / 20), "an episode has 20 steps");
+            // Each is measured by an assessment of its own, as another process does.
+            let found: Vec<_> =
+                parts.into_iter().map(|p| begin(&memory).measure(p, &mut on).unwrap()).collect();
+            joined += found.len();
+            assert_eq!(assessment.conclude(found.clone()).unwrap(), whole);
+            let error = assessment.conclude(found[1..].to_vec()).unwrap_err();
+            assert!(error.to_string().contains("different steps"), "{error}");
+        }
+        assert!(joined > 20);
+        let other = begin(&Memory::new(61, 20));
+        let found = other.measure(0..whole.overall.count, &mut on).unwrap();
+        assert!(matches!(assessment.conclude(vec![found]), Err(Error::Training(_))));
+        let beyond = assessment.measure(0..whole.overall.count + 1, &mut on);
+        assert!(matches!(beyond, Err(Error::Training(_))));
+    }
+}
+
+#[test]
 fn a_calibrated_layer_says_how_far_it_can_be_trusted() {
     let (memory, layer, _) = trained();
     let found = ask(&memory, &layer, &Scope::default()).unwrap();

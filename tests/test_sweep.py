@@ -1,0 +1,104 @@
+"""Runs with several settings, side by side: each is what it is alone, wherever it was made."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+import precedent
+from network import same_bits
+from training import figures, layer, marked, trainer
+
+BASE = {"epochs": 3, "min_trajectories": 1, "batch_size": 8}
+SETTINGS = (
+    {"batch_size": 4},
+    {"layer": {"hidden_size": 24, "seed": 3}, "replay": "prioritized"},
+    {"layer": {"learning_rate": 0.01}, "ensemble": 2},
+)
+
+
+@pytest.fixture
+def store(opened, tmp_path):
+    made = opened(tmp_path / "steps.db")
+    marked(made)
+    return made
+
+
+def alone(store, setting):
+    options = dict(setting)
+    made = layer(**options.pop("layer", {}))
+    return made, trainer(store, made, **(BASE | options)).train({"task_types": ["walk"]})
+
+
+def equal(one, other):
+    pairs = zip(one.members, other.members, strict=True)
+    return all(same_bits(a.get_weights(), b.get_weights()) for a, b in pairs)
+
+
+def test_each_run_of_a_sweep_is_what_it_is_alone_in_the_order_of_the_settings(store, anywhere, tmp_path):
+    own = layer()
+    training = trainer(store, own, **BASE, executor=anywhere, save_path=tmp_path / "runs")
+    sweep = training.sweep(SETTINGS, {"task_types": ["walk"]})
+    assert [trial.settings for trial in sweep] == list(SETTINGS)
+    for at, trial in enumerate(sweep):
+        expected, report = alone(store, SETTINGS[at])
+        assert equal(trial.layer, expected)
+        assert trial.layer.calibrated
+        assert figures(trial.report) == figures(report)
+        assert equal(
+            precedent.DecisionLayer.load(tmp_path / "runs" / f"trial-{at}" / "best.weights"), expected
+        )
+    assert not own.trained
+
+
+def test_the_best_run_is_that_of_the_lowest_loss(store):
+    sweep = trainer(store, layer(), **BASE).sweep([{"layer": {"seed": i}} for i in range(4)])
+    losses = [trial.report.final_metrics.val_loss for trial in sweep]
+    assert [trial.report.final_metrics.val_loss for trial in sweep.ranked()] == sorted(losses)
+    assert sweep.best is sweep[losses.index(min(losses))]
+    assert len(sweep) == 4
+    assert sweep[1:3] == sweep.trials[1:3]
+
+
+def test_where_a_run_did_not_validate_the_train_losses_decide(store):
+    sweep = trainer(store, layer(), **BASE).sweep([{}, {"validation_split": 0.0}, {"epochs": 1}])
+    losses = [trial.report.final_metrics.train_loss for trial in sweep.ranked()]
+    assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ([], "settings"),
+        ({"epochs": 3}, "settings"),
+        (7, "settings"),
+        ([{}, 7], r"settings\[1\]"),
+        ([{"epochs": 0}], r"settings\[0\]: epochs"),
+        ([{}, {"epoch": 3}], r"settings\[1\]: epoch: unknown"),
+        ([{"layer": {"hidden": 3}}], r"settings\[0\]: hidden: unknown"),
+        ([{"layer": 3}], r"settings\[0\].layer"),
+        ([{"layer": {"state_size": 3}}], r"settings\[0\]: .*state_size"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name_before_a_run_begins(store, settings, named):
+    class Never:
+        def submit(self, task):
+            raise AssertionError(task)
+
+    with pytest.raises(precedent.ValidationError, match=named):
+        trainer(store, layer(), **BASE, executor=Never()).sweep(settings)
+
+
+def test_a_run_that_fails_ends_the_sweep_with_its_error(store, executor):
+    with pytest.raises(precedent.InsufficientDataError):
+        trainer(store, layer(), **BASE, executor=executor).sweep([{}, {"min_trajectories": 100_000}])
+
+
+def test_a_store_in_memory_is_swept_here_and_refused_to_processes(memory):
+    marked(memory)
+    assert len(trainer(memory, layer(), **BASE).sweep([{}, {"epochs": 1}])) == 2
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes,
+        pytest.raises(precedent.ValidationError, match="store in memory"),
+    ):
+        trainer(memory, layer(), **BASE, executor=processes).sweep([{}])
