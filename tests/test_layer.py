@@ -319,3 +319,51 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_made():
 def test_an_open_bound_is_said_in_words(option):
     with pytest.raises(precedent.ValidationError, match=f"{option}: expected more than 0, got 0.0"):
         layer(**{option: 0.0})
+
+
+def large(**settings):
+    """A layer of enough weights to answer by rounded ones."""
+    made = precedent.DecisionLayer(state_size=128, action_size=32, **({"hidden_size": 256} | settings))
+    states, actions, returns = data(64, d=128, a=32)
+    for _ in range(20):
+        made.train(states, actions, returns)
+    return made
+
+
+def test_rounded_answers_are_within_a_hundredth_and_float32_ones_are_the_reference_s():
+    made = large()
+    states, _, returns = data(40, seed=8, d=128, a=32)
+    rounded, error = made.predict_many(states, returns), made.inference_error
+    assert made.inference == "bf16"
+    made.inference = "f32"
+    exact = made.predict_many(states, returns)
+    np.testing.assert_allclose(
+        exact, forward(made.get_weights(), made.inputs(states, returns))[0], atol=1e-5, rtol=1e-5
+    )
+    off = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert 0.0 < off.max() <= 0.01
+    assert 0.0 < error <= 0.01
+    assert made.inference_error == 0.0
+    np.testing.assert_array_equal(made.predict(states[3], returns[3]), exact[3])
+    made.inference = "bf16"
+    np.testing.assert_array_equal(made.predict_many(states, returns), rounded)
+    np.testing.assert_array_equal(made.predict(states[3], returns[3]), rounded[3])
+    assert made.inference_error == error
+
+
+def test_how_it_answers_is_neither_learned_nor_saved(tmp_path):
+    one, other = large(), large()
+    other.inference = "f32"
+    states, actions, returns = data(64, seed=2, d=128, a=32)
+    one.predict(states[0], 0.5)
+    assert one.train(states, actions, returns) == other.train(states, actions, returns)
+    assert same_bits(one.get_weights(), other.get_weights())
+    other.save(tmp_path / "layer")
+    assert precedent.DecisionLayer.load(tmp_path / "layer").inference == "bf16"
+    assert [member.inference for member in other.members] == ["f32"]
+
+
+@pytest.mark.parametrize("name", ["int8", None, 32])
+def test_an_unknown_way_to_answer_is_refused(name):
+    with pytest.raises(precedent.ValidationError, match="inference"):
+        large().inference = name

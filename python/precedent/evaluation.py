@@ -33,7 +33,8 @@ class _Plan:
         self._source, self._layer, self._arguments, self._made = source, layer, arguments, made
 
     def __reduce__(self) -> tuple[Callable[..., _Plan], tuple[Any, ...]]:
-        return _planned, (self._source, self._layer.to_bytes(), self._arguments)
+        layer = self._layer
+        return _planned, (self._source, layer.to_bytes(), layer.inference, self._arguments)
 
     def measure(self, start: int, end: int, halt: Halt) -> Measured:
         """Measure the steps from `start` up to `end`."""
@@ -43,8 +44,10 @@ class _Plan:
             return made.measure(start, end)
 
 
-def _planned(source: Source, layer: bytes, arguments: tuple[Any, ...]) -> _Plan:
-    return _Plan(source, _core.Layer.from_bytes(layer), arguments)
+def _planned(source: Source, layer: bytes, inference: str, arguments: tuple[Any, ...]) -> _Plan:
+    made = _core.Layer.from_bytes(layer)
+    made.set_inference(inference)  # what bytes do not say
+    return _Plan(source, made, arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,29 @@ class DecisionLayer:
         return self.core.encoder
 
     @property
+    def inference(self) -> str:
+        """With what it answers: `"bf16"`, weights rounded to 16 bits, or `"f32"`, the weights as they are.
+
+        `"bf16"` unless it is set, since reading the weights is what an answer waits for. Layers of fewer than
+        65,536 weights, and those whose answers it would move by more than 1 %, answer in float32 anyway.
+        It touches neither training nor losses, and no file keeps it.
+        """
+        return self.core.inference
+
+    @inference.setter
+    def inference(self, name: Literal["bf16", "f32"]) -> None:
+        self.core.set_inference(checks.choice("inference", name, ("bf16", "f32")))
+
+    @property
+    def inference_error(self) -> float:
+        """How far rounded answers are from those in float32, relative to their length; 0 in float32.
+
+        It is the largest error among eight questions, measured when the weights are rounded: of states that a
+        trainer kept, else of random ones. It is never above 0.01.
+        """
+        return self.core.inference_error
+
+    @property
     def members(self) -> tuple[Self, ...]:
         """Copies of the networks whose mean it answers with, each as a layer of its own; mostly one."""
         return tuple(type(self).of(member) for member in self.core.members)

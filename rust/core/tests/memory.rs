@@ -59,6 +59,8 @@ fn a_warm_layer_trains_and_answers_without_allocating() {
     trains_and_answers_without_allocating(network(0), &settings);
     let members = (0..3).map(network).collect();
     trains_and_answers_without_allocating(DecisionLayer::of_members(members).unwrap(), &settings);
+    let large = LayerSettings { hidden_size: 700, ..settings }; // its answers come from a copy
+    trains_and_answers_without_allocating(DecisionLayer::new(large.clone()).unwrap(), &large);
 }
 
 fn trains_and_answers_without_allocating(mut layer: DecisionLayer, settings: &LayerSettings) {

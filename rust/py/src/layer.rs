@@ -7,7 +7,7 @@ use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use precedent_core::Error;
 use precedent_core::nn::trainer::members_of;
-use precedent_core::nn::{Batch, DecisionLayer, Questions, StepMetrics};
+use precedent_core::nn::{Batch, DecisionLayer, Inference, Questions, StepMetrics};
 use precedent_core::pool::Pool;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -91,6 +91,22 @@ impl Layer {
     #[pyo3(signature = (fingerprint))]
     fn set_encoder(&self, py: Python<'_>, fingerprint: Option<String>) {
         py.detach(|| self.write(|layer| layer.set_encoder(fingerprint)));
+    }
+
+    #[getter]
+    fn inference(&self, py: Python<'_>) -> &'static str {
+        py.detach(|| self.read(|layer| layer.inference().name()))
+    }
+
+    fn set_inference(&self, py: Python<'_>, name: &str) -> Result<()> {
+        let inference = Inference::parse(name)?;
+        py.detach(|| self.write(|layer| layer.set_inference(inference)));
+        Ok(())
+    }
+
+    #[getter]
+    fn inference_error(&self, py: Python<'_>) -> f64 {
+        py.detach(|| self.read(DecisionLayer::inference_error))
     }
 
     #[pyo3(signature = (state, desired_return, context, timestep))]

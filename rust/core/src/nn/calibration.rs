@@ -75,6 +75,7 @@ impl DecisionLayer {
     /// kept before, and the calibration that went with it, are forgotten.
     pub(super) fn remember(&mut self, states: &[f32]) {
         self.calibration = None;
+        self.desk.forget(); // whether copies of the weights will do is asked of what is kept
         self.familiar = Familiar::of(states, self.settings.state_size);
     }
 

@@ -45,6 +45,7 @@ impl DecisionLayer {
             return Err(Error::invalid(format!("members[{at}]"), expected, "another kind"));
         }
         first.others = others;
+        first.set_inference(first.inference);
         first.changed();
         Ok(first)
     }
@@ -63,6 +64,7 @@ impl DecisionLayer {
             None => self.first_alone(),
             Some(at) => self.others.get(at)?.clone(),
         };
+        member.set_inference(self.inference);
         member.changed();
         Some(member)
     }

@@ -9,6 +9,7 @@ use super::mlp::{self, Shape};
 use super::optimizer::Memory;
 use super::predict::Desk;
 use super::questions::{finite, length, rows};
+use super::rounded::Inference;
 use super::settings::LayerSettings;
 use crate::error::Result;
 use crate::kernel::gemm::Gemm;
@@ -33,6 +34,8 @@ pub struct DecisionLayer {
     pub(super) fingerprint: Option<String>,
     /// The other members of an ensemble, in order. This network is the first; they have no others of their own.
     pub(super) others: Vec<Self>,
+    /// With what it answers; no file keeps it.
+    pub(super) inference: Inference,
     pub(super) desk: Desk,
     pub(super) workshop: Workshop,
 }
@@ -71,6 +74,7 @@ impl DecisionLayer {
             epoch: 0,
             fingerprint,
             others: Vec::new(),
+            inference: Inference::default(),
             desk: Desk::default(),
             workshop: Workshop::default(),
         }

@@ -2,7 +2,8 @@
 //!
 //! A single answer waits for memory, so it reads only the weights it needs: no rows of a context that is zero, none of
 //! hidden units that the ReLU silenced, and the return code's part of the first layer is kept from question to question.
-//! Sums run in the order of the matrix products, so one answer has the bits that it has among many.
+//! Sums run in the order of the matrix products, so one answer has the bits that it has among many. The weights it reads
+//! are rounded ones where that is worth it (`rounded`); losses are computed with the weights as they are.
 
 use std::sync::Mutex;
 
@@ -11,6 +12,7 @@ use super::ensemble::Votes;
 use super::layer::DecisionLayer;
 use super::mlp;
 use super::questions::{Batch, Names, Questions, length};
+use super::rounded::{Copies, Inference, Rounded};
 use super::sums;
 use crate::error::{Error, Result};
 use crate::pool::Pool;
@@ -29,6 +31,7 @@ pub(super) struct Desk {
     drafts: Mutex<Vec<Draft>>,
     /// Desired returns by their bits, and b1 plus their code's part of the first layer's sums.
     codes: Mutex<Vec<(u64, Vec<f32>)>>,
+    pub(super) copies: Copies,
 }
 
 /// What one question needs.
@@ -50,6 +53,7 @@ impl Desk {
     /// The weights changed.
     pub(super) fn forget(&mut self) {
         self.codes.get_mut().expect(UNPOISONED).clear();
+        self.copies.forget();
     }
 }
 
@@ -67,7 +71,7 @@ impl DecisionLayer {
         Ok(action)
     }
 
-    /// [`Self::predict`] into memory of the caller, `[action_size]`; once warm it allocates nothing.
+    /// [`Self::predict`] into memory of the caller, `[action_size]`; once warm, with these weights, it allocates nothing.
     pub fn predict_into(
         &self,
         state: &[f32],
@@ -94,7 +98,7 @@ impl DecisionLayer {
         if !self.trained {
             return Err(Error::NotTrained);
         }
-        Ok(self.outputs(questions, n, pool).0)
+        Ok(self.outputs(questions, n, self.inference, pool).0)
     }
 
     /// The loss of a batch, without learning from it; also of a layer that never learned.
@@ -105,7 +109,7 @@ impl DecisionLayer {
     /// [`Self::loss`] on the threads of a pool.
     pub fn loss_on(&self, batch: &Batch<'_>, pool: Option<&Pool>) -> Result<f64> {
         let n = batch.checked(&self.settings)?;
-        let (output, _) = self.outputs(&batch.questions, n, pool);
+        let (output, _) = self.outputs(&batch.questions, n, Inference::F32, pool);
         let (share, width) = (batch.shares(n), self.shape.output);
         let errors = output.chunks_exact(width).zip(batch.actions.chunks_exact(width));
         let weighted = errors.enumerate().map(|(i, (o, a))| share(i) * sums::distance(o, a));
@@ -158,7 +162,7 @@ impl DecisionLayer {
         if !self.trained {
             return Err(Error::NotTrained);
         }
-        Ok(self.outputs(questions, n, pool))
+        Ok(self.outputs(questions, n, self.inference, pool))
     }
 
     /// The mean answers of all members, and how far they are from them.
@@ -166,30 +170,42 @@ impl DecisionLayer {
         &self,
         questions: &Questions<'_>,
         n: usize,
+        inference: Inference,
         pool: Option<&Pool>,
     ) -> (Vec<f32>, Vec<f64>) {
-        let own = self.own_outputs(questions, n, pool);
+        let own = self.own_outputs(questions, n, inference, pool);
         if self.others.is_empty() {
             return (own, vec![0.0; n]);
         }
         let mut votes = Votes::default();
         votes.restart(&own, self.shape.output);
         for other in &self.others {
-            votes.add(&other.own_outputs(questions, n, pool));
+            votes.add(&other.own_outputs(questions, n, inference, pool));
         }
         votes.count();
         (votes.actions, votes.spreads)
     }
 
-    fn own_outputs(&self, questions: &Questions<'_>, n: usize, pool: Option<&Pool>) -> Vec<f32> {
+    fn own_outputs(
+        &self,
+        questions: &Questions<'_>,
+        n: usize,
+        inference: Inference,
+        pool: Option<&Pool>,
+    ) -> Vec<f32> {
         let (shape, active) = (self.shape, self.active(questions));
-        let [w1, b1, w2, b2] = shape.split(&self.params);
+        let [mut w1, b1, mut w2, b2] = shape.split(&self.params);
+        let by = if inference == Inference::F32 { None } else { self.rounded() };
+        if let Some(copy) = by {
+            (w1, w2) = copy.wide();
+        }
         let mut output = vec![0.0; n * shape.output];
         // One return for all: its part of the first layer is summed once, if it is not kept from before.
         let mut draft = self.desk.draft();
-        let coded = questions.returns.len() == 1;
+        // What is kept is of the weights that answer.
+        let coded = questions.returns.len() == 1 && inference == self.inference;
         if coded {
-            self.code_sums(questions.returns[0], &mut draft);
+            self.code_sums(by, questions.returns[0], &mut draft);
         }
         let start = if coded { &draft.hidden } else { b1 };
         Crew::gather(pool, |crew| {
@@ -211,19 +227,18 @@ impl DecisionLayer {
     }
 
     /// Makes the draft's hidden units b1 plus the part that the code of a desired return has in their sums.
-    fn code_sums(&self, desired_return: f64, draft: &mut Draft) {
+    fn code_sums(&self, by: Option<&Rounded>, desired_return: f64, draft: &mut Draft) {
         let Draft { block, hidden, terms, .. } = draft;
         hidden.clear();
         if self.desk.recall(desired_return, hidden) {
             return;
         }
-        let [w1, b1, ..] = self.shape.split(&self.params);
-        let size = self.settings.state_size * self.shape.hidden;
+        let [_, b1, ..] = self.shape.split(&self.params);
         hidden.extend_from_slice(b1);
         block.resize(self.settings.state_size, 0.0);
         self.encoder.encode_return(desired_return, self.return_range(), block);
         not_zero(block, terms);
-        self.gemm.combine(terms, &w1[size..2 * size], hidden);
+        self.combine_first(by, 1, terms, hidden);
         self.desk.keep(desired_return, hidden);
     }
 
@@ -271,12 +286,12 @@ impl DecisionLayer {
             return Err(Error::NotTrained);
         }
         let mut draft = self.desk.draft();
-        self.code_sums(desired_return, &mut draft);
+        let by = self.rounded();
+        self.code_sums(by, desired_return, &mut draft);
         let Draft { block, hidden, terms, .. } = &mut draft;
-        let [w1, _, w2, b2] = self.shape.split(&self.params);
-        let size = self.settings.state_size * self.shape.hidden;
+        let [.., b2] = self.shape.split(&self.params);
         not_zero(state, terms);
-        self.gemm.combine(terms, &w1[..size], hidden);
+        self.combine_first(by, 0, terms, hidden);
         if context.is_some() || timestep.is_some() {
             block.clear();
             block.extend_from_slice(context.unwrap_or_default());
@@ -285,14 +300,14 @@ impl DecisionLayer {
                 self.encoder.add_timestep(timestep, block);
             }
             not_zero(block, terms);
-            self.gemm.combine(terms, &w1[2 * size..], hidden);
+            self.combine_first(by, 2, terms, hidden);
         }
         for h in hidden.iter_mut() {
             *h = h.max(0.0);
         }
         not_zero(hidden, terms);
         action.copy_from_slice(b2);
-        self.gemm.combine(terms, w2, action);
+        self.combine_second(by, terms, action);
         let norm = sums::squares(hidden).sqrt();
         self.desk.give_back(draft);
         Ok(norm)
@@ -334,7 +349,7 @@ impl Desk {
 }
 
 /// The terms of a sparse vector.
-fn not_zero(values: &[f32], terms: &mut Vec<(u32, f32)>) {
+pub(super) fn not_zero(values: &[f32], terms: &mut Vec<(u32, f32)>) {
     terms.clear();
     terms.extend((0..).zip(values.iter().copied()).filter(|(_, value)| *value != 0.0));
 }

@@ -1,9 +1,11 @@
 //! Matrix products in f32, at the shapes of a small network: C = A B with B and C in rows, A in rows or in columns.
 //!
-//! Nothing is packed. B's rows are as wide as a layer, so a tile reads whole cache lines of them; A is broadcast number
-//! by number, so its layout is free. Every element of C is summed over k in one fixed order by fused multiply-adds,
+//! B's rows are as wide as a layer, so a tile reads whole cache lines of them where they lie; only from some hundred rows
+//! of A on, under x86, are a tile's columns of B copied together first. A is broadcast number by number, so its layout is
+//! free. Every element of C is summed over k in one fixed order by fused multiply-adds,
 //! whatever tile it falls into: cutting C into rows for threads cannot change a bit.
 
+mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -12,6 +14,8 @@ mod x86;
 
 #[cfg(test)]
 mod tests;
+
+pub use bf16::Bf16;
 
 use super::Isa;
 
@@ -61,9 +65,9 @@ struct Product<'a> {
 }
 
 /// A weighted sum of rows, its extents proven: every index names a row of `rows`, which are as wide as `target`.
-struct Combination<'a> {
+struct Combination<'a, T> {
     terms: &'a [(u32, f32)],
-    rows: &'a [f32],
+    rows: &'a [T],
     target: &'a mut [f32],
 }
 
@@ -72,7 +76,8 @@ struct Combination<'a> {
 pub struct Gemm {
     isa: Isa,
     product: fn(Product<'_>),
-    combination: fn(Combination<'_>),
+    combination: fn(Combination<'_, f32>),
+    rounded: fn(Combination<'_, Bf16>),
 }
 
 impl Gemm {
@@ -96,8 +101,12 @@ impl Gemm {
         }
     }
 
-    const SCALAR: Self =
-        Self { isa: Isa::Scalar, product: scalar::product, combination: scalar::combination };
+    const SCALAR: Self = Self {
+        isa: Isa::Scalar,
+        product: scalar::product,
+        combination: scalar::combination,
+        rounded: scalar::rounded,
+    };
 
     /// The set it was written for.
     pub fn isa(self) -> Isa {
@@ -138,8 +147,28 @@ impl Gemm {
     ///
     /// If an index lies outside the matrix.
     pub fn combine(self, terms: &[(u32, f32)], rows: &[f32], target: &mut [f32]) {
-        let Some(last) = terms.iter().map(|term| term.0 as usize).max() else { return };
+        if let Some(proven) = Combination::proven(terms, rows, target) {
+            (self.combination)(proven);
+        }
+    }
+
+    /// [`Self::combine`] of rows that were rounded: the same bits as with the rows made wide again.
+    ///
+    /// # Panics
+    ///
+    /// If an index lies outside the matrix.
+    pub fn combine_rounded(self, terms: &[(u32, f32)], rows: &[Bf16], target: &mut [f32]) {
+        if let Some(proven) = Combination::proven(terms, rows, target) {
+            (self.rounded)(proven);
+        }
+    }
+}
+
+impl<'a, T> Combination<'a, T> {
+    /// `None` where there is nothing to add.
+    fn proven(terms: &'a [(u32, f32)], rows: &'a [T], target: &'a mut [f32]) -> Option<Self> {
+        let last = terms.iter().map(|term| term.0 as usize).max()?;
         assert!((last + 1) * target.len() <= rows.len(), "there is no row {last}");
-        (self.combination)(Combination { terms, rows, target });
+        Some(Self { terms, rows, target })
     }
 }

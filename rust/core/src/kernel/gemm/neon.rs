@@ -8,7 +8,7 @@
 
 use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
 
-use super::{Combination, Gemm, Isa, Product, Start};
+use super::{Bf16, Combination, Gemm, Isa, Product, Start};
 
 pub(super) fn neon() -> Option<Gemm> {
     Isa::Neon.runs().then_some(Gemm {
@@ -17,6 +17,8 @@ pub(super) fn neon() -> Option<Gemm> {
         product: |product| unsafe { product_of(product) },
         // SAFETY: as above.
         combination: |combination| unsafe { combination_of(combination) },
+        // SAFETY: as above.
+        rounded: |combination| unsafe { rounded_of(combination) },
     })
 }
 
@@ -114,7 +116,7 @@ fn tile<const R: usize, const V: usize>(
 }
 
 #[target_feature(enable = "neon")]
-fn combination_of(combination: Combination<'_>) {
+fn combination_of(combination: Combination<'_, f32>) {
     let Combination { terms, rows, target } = combination;
     let columns = target.len();
     let mut at = 0;
@@ -159,4 +161,17 @@ fn strip<const V: usize>(
         store(x, *sum);
     }
     V * LANES
+}
+
+/// Numbers of 16 bits become wide by a shift, which the compiler does for a vector at a time.
+#[target_feature(enable = "neon")]
+fn rounded_of(combination: Combination<'_, Bf16>) {
+    let Combination { terms, rows, target } = combination;
+    let columns = target.len();
+    for &(index, value) in terms {
+        let row = &rows[index as usize * columns..][..columns];
+        for (sum, x) in target.iter_mut().zip(row) {
+            *sum = value.mul_add(x.wide(), *sum);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The reference: the sums as they are written, in the order that the fast kernels keep.
 
-use super::{Combination, Product, Start};
+use super::{Bf16, Combination, Product, Start};
 
 pub(super) fn product(product: Product<'_>) {
     let Product { rows, columns, depth, left, right, target, start } = product;
@@ -15,11 +15,20 @@ pub(super) fn product(product: Product<'_>) {
     }
 }
 
-pub(super) fn combination(combination: Combination<'_>) {
+pub(super) fn combination(combination: Combination<'_, f32>) {
     let Combination { terms, rows, target } = combination;
     let width = target.len();
     for &(index, value) in terms {
         let row = &rows[index as usize * width..][..width];
         target.iter_mut().zip(row).for_each(|(sum, x)| *sum += value * x);
+    }
+}
+
+pub(super) fn rounded(combination: Combination<'_, Bf16>) {
+    let Combination { terms, rows, target } = combination;
+    let width = target.len();
+    for &(index, value) in terms {
+        let row = &rows[index as usize * width..][..width];
+        target.iter_mut().zip(row).for_each(|(sum, x)| *sum += value * x.wide());
     }
 }

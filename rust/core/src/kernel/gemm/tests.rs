@@ -1,6 +1,6 @@
 //! Every kernel of this machine beside the sums in f64, at every shape around its tiles.
 
-use super::{Gemm, Left, Start};
+use super::{Bf16, Gemm, Left, Start};
 use crate::kernel::Isa;
 use crate::rng::Rng;
 
@@ -80,7 +80,7 @@ fn every_kernel_is_exact_on_whole_numbers_at_every_shape_up_to_65_and_writes_not
     for (at, x) in a.iter().enumerate() {
         turned[at % SIDE * SIDE + at / SIDE] = *x;
     }
-    for gemm in kernels().filter(|gemm| gemm.isa() != Isa::Scalar) {
+    for gemm in kernels() {
         // The product of the first `k` columns of A and rows of B, and the same added to threes.
         let (mut sums, mut added) = (vec![0.0; SIDE * SIDE], vec![3.0; SIDE * SIDE]);
         let mut target = vec![0.0; SIDE * SIDE + EDGE];
@@ -174,6 +174,28 @@ fn a_sparse_vector_times_a_matrix_agrees_with_f64_at_every_width() {
             }
         }
     }
+}
+
+#[test]
+fn rounded_rows_are_summed_to_the_bits_of_the_same_rows_made_wide_at_every_width() {
+    let rows: Vec<Bf16> = numbers(8, 40 * 330).into_iter().map(Bf16::nearest).collect();
+    let wide: Vec<f32> = rows.iter().map(|x| x.wide()).collect();
+    for gemm in kernels() {
+        for width in 1..=330 {
+            let terms: Vec<_> = (0..13u32).map(|i| (i * 3 % 40, i as f32 - 6.5)).collect();
+            let mut want = numbers(7, width);
+            let mut got = want.clone();
+            gemm.combine(&terms, &wide[..40 * width], &mut want);
+            gemm.combine_rounded(&terms, &rows[..40 * width], &mut got);
+            assert_eq!(got, want, "{:?} width {width}", gemm.isa());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "there is no row 3")]
+fn a_term_that_names_no_rounded_row_is_refused() {
+    Gemm::best().combine_rounded(&[(3, 1.0)], &[Bf16::default(); 6], &mut [0.0; 2]);
 }
 
 #[test]

@@ -7,13 +7,16 @@
 )]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256, __m256i, __m512, __mmask16, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch,
+    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_maskz_loadu_epi16,
+    _mm256_movemask_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
-use super::{Combination, Gemm, Isa, Product, Start};
+use super::{Bf16, Combination, Gemm, Isa, Product, Start};
 
 pub(super) fn avx512() -> Option<Gemm> {
     Isa::Avx512.runs().then_some(Gemm {
@@ -22,6 +25,8 @@ pub(super) fn avx512() -> Option<Gemm> {
         product: |product| unsafe { wide::product(product) },
         // SAFETY: as above.
         combination: |combination| unsafe { wide::combination(combination) },
+        // SAFETY: as above.
+        rounded: |combination| unsafe { wide::rounded(combination) },
     })
 }
 
@@ -32,6 +37,8 @@ pub(super) fn avx2() -> Option<Gemm> {
         product: |product| unsafe { narrow::product(product) },
         // SAFETY: as above.
         combination: |combination| unsafe { narrow::combination(combination) },
+        // SAFETY: as above.
+        rounded: |combination| unsafe { narrow::rounded(combination) },
     })
 }
 
@@ -66,7 +73,7 @@ struct Tile {
 macro_rules! kernels {
     (
         $module:ident, $features:literal, $vector:ty, $lanes:literal, $mask:ty, $mask_of:expr,
-        $load:expr, $load_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
+        $load:ident, $widen:ident, $load_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
         tiles: $rows:literal x $vectors:literal, strips: $strip:literal
     ) => {
         mod $module {
@@ -218,7 +225,23 @@ macro_rules! kernels {
             }
 
             #[target_feature(enable = $features)]
-            pub(super) fn combination(combination: Combination<'_>) {
+            pub(super) fn combination(combination: Combination<'_, f32>) {
+                // SAFETY: `strip` names lanes of a row only.
+                combined(combination, |from, mask| unsafe { $load(from, mask) });
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn rounded(combination: Combination<'_, Bf16>) {
+                // SAFETY: as above.
+                combined(combination, |from, mask| unsafe { $widen(from, mask) });
+            }
+
+            /// `load` reads the lanes that the mask names.
+            #[target_feature(enable = $features)]
+            fn combined<T>(
+                combination: Combination<'_, T>,
+                load: impl Fn(*const T, $mask) -> $vector + Copy,
+            ) {
                 let Combination { terms, rows, target } = combination;
                 let columns = target.len();
                 let mut j = 0;
@@ -232,12 +255,12 @@ macro_rules! kernels {
                     // carries, inside every row that a term names.
                     j += unsafe {
                         match vectors {
-                            $strip => strip::<$strip>(terms, b, c, columns, mask),
-                            4 => strip::<4>(terms, b, c, columns, mask),
-                            5.. => strip::<4>(terms, b, c, columns, $mask_of(LANES)),
-                            3 => strip::<3>(terms, b, c, columns, mask),
-                            2 => strip::<2>(terms, b, c, columns, mask),
-                            _ => strip::<1>(terms, b, c, columns, mask),
+                            $strip => strip::<$strip, T>(terms, b, c, columns, mask, load),
+                            4 => strip::<4, T>(terms, b, c, columns, mask, load),
+                            5.. => strip::<4, T>(terms, b, c, columns, $mask_of(LANES), load),
+                            3 => strip::<3, T>(terms, b, c, columns, mask, load),
+                            2 => strip::<2, T>(terms, b, c, columns, mask, load),
+                            _ => strip::<1, T>(terms, b, c, columns, mask, load),
                         }
                     }
                     .min(wide);
@@ -251,12 +274,13 @@ macro_rules! kernels {
             /// `c`, and `b` plus a row's index times `columns`, are good for `V` vectors, the last one as far as `mask`
             /// says.
             #[target_feature(enable = $features)]
-            unsafe fn strip<const V: usize>(
+            unsafe fn strip<const V: usize, T>(
                 terms: &[(u32, f32)],
-                b: *const f32,
+                b: *const T,
                 c: *mut f32,
                 columns: usize,
                 mask: $mask,
+                load: impl Fn(*const T, $mask) -> $vector,
             ) -> usize {
                 let full = $mask_of(LANES);
                 let mask_at = |v: usize| if v + 1 == V { mask } else { full };
@@ -268,7 +292,7 @@ macro_rules! kernels {
                 for (at, &(index, value)) in terms.iter().enumerate() {
                     if let Some(&(next, _)) = terms.get(at + AHEAD) {
                         let next = b.wrapping_add(next as usize * columns);
-                        for line in (0..V * LANES).step_by(16) {
+                        for line in (0..V * LANES).step_by(64 / size_of::<T>()) {
                             // A prefetch reads nothing: any address will do.
                             _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
                         }
@@ -276,8 +300,9 @@ macro_rules! kernels {
                     let (row, factor) =
                         (b.wrapping_add(index as usize * columns), $broadcast(value));
                     for (v, sum) in sums.iter_mut().enumerate() {
-                        // SAFETY: inside the row by this function's contract.
-                        *sum = $fma(factor, unsafe { $load(row.add(v * LANES), mask_at(v)) }, *sum);
+                        // Inside the row by this function's contract.
+                        let row = load(row.wrapping_add(v * LANES), mask_at(v));
+                        *sum = $fma(factor, row, *sum);
                     }
                 }
                 for (v, sum) in sums.iter().enumerate() {
@@ -291,14 +316,14 @@ macro_rules! kernels {
 }
 
 kernels!(
-    wide, "avx512f", __m512, 16, __mmask16, lanes_of_16,
-    load_16, _mm512_loadu_ps, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    wide, "avx512f,avx512bw,avx512vl", __m512, 16, __mmask16, lanes_of_16,
+    load_16, widen_16, _mm512_loadu_ps, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
     tiles: 8 x 2, strips: 16
 );
 
 kernels!(
     narrow, "avx2,fma", __m256, 8, __m256i, lanes_of_8,
-    load_8, _mm256_loadu_ps, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    load_8, widen_8, _mm256_loadu_ps, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
     tiles: 6 x 2, strips: 12
 );
 
@@ -322,6 +347,16 @@ unsafe fn load_16(from: *const f32, mask: __mmask16) -> __m512 {
 unsafe fn store_16(to: *mut f32, mask: __mmask16, values: __m512) {
     // SAFETY: lanes outside the mask are not touched, and `storeu` asks for no alignment.
     unsafe { _mm512_mask_storeu_ps(to, mask, values) }
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn widen_16(from: *const Bf16, mask: __mmask16) -> __m512 {
+    // SAFETY: lanes outside the mask are not touched, and `loadu` asks for no alignment.
+    let halves = unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
 #[target_feature(enable = "avx2")]
@@ -348,4 +383,23 @@ unsafe fn load_8(from: *const f32, mask: __m256i) -> __m256 {
 unsafe fn store_8(to: *mut f32, mask: __m256i, values: __m256) {
     // SAFETY: lanes outside the mask are not touched, and `maskstore` asks for no alignment.
     unsafe { _mm256_maskstore_ps(to, mask, values) }
+}
+
+/// # Safety
+///
+/// The lanes that `mask` names are readable.
+#[target_feature(enable = "avx2")]
+unsafe fn widen_8(from: *const Bf16, mask: __m256i) -> __m256 {
+    let lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask)).count_ones() as usize;
+    let halves = if lanes == 8 {
+        // SAFETY: all eight lanes are readable, and `loadu` asks for no alignment.
+        unsafe { _mm_loadu_si128(from.cast()) }
+    } else {
+        let mut padded = [Bf16::default(); 8];
+        // SAFETY: a mask names the first lanes, and those are readable.
+        padded[..lanes].copy_from_slice(unsafe { std::slice::from_raw_parts(from, lanes) });
+        // SAFETY: eight readable numbers.
+        unsafe { _mm_loadu_si128(padded.as_ptr().cast()) }
+    };
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
 }

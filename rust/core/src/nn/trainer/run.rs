@@ -311,8 +311,12 @@ impl TrainingRun {
         Ok(())
     }
 
-    fn publish(&self, layer: DecisionLayer) {
-        *self.layer.write().unwrap_or_else(PoisonError::into_inner) = layer;
+    fn publish(&self, mut layer: DecisionLayer) {
+        let mut shared = self.layer.write().unwrap_or_else(PoisonError::into_inner);
+        if layer.inference() != shared.inference() {
+            layer.set_inference(shared.inference()); // a checkpoint does not say
+        }
+        *shared = layer;
     }
 
     pub(super) fn check_alive(&self) -> Result<()> {
