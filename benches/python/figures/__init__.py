@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from figures import build, decide, filters, growth, memory, rare
+from figures import build, decide, filters, gemm, growth, memory, rare, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,11 @@ FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
         "memory": memory.open_store,
         "growth": growth.growth,
     },
-    "learning": {"rare samples": rare.rare},
+    "learning": {
+        "matrix products": gemm.products,
+        "rare samples": rare.rare,
+        "memory of a training run": run.memory,
+    },
     "million": {
         "graph build, 1M x 768": partial(build.build, rows=1_000_000, dimension=768),
         "decision, 1M": partial(decide.at_scale, rows=1_000_000),

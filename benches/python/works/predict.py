@@ -66,7 +66,12 @@ def predict(folder: Path) -> Iterator[Work]:
         )
     yield Work(
         "`predict`, batch 1, 768 x 3 -> 256 -> 768",
-        Contender("precedent", many(lambda pair: layer.predict(*pair), asked), units=CALLS),
+        Contender(
+            "precedent",
+            many(lambda pair: layer.predict(*pair), asked),
+            units=CALLS,
+            quality=f"within {layer.inference_error:.1e} of float32",
+        ),
         peers,
         unit="prediction",
         targets={"PyTorch": 0.5} if torch else {"numpy": 0.5},

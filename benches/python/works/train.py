@@ -1,8 +1,9 @@
-"""Training, beside PyTorch with the same weights and inputs on one thread: two are slower at this batch."""
+"""Training, beside PyTorch and numpy with the same weights and inputs."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,49 +40,99 @@ def torch_step(torch, net) -> Callable[[object, object], float]:
     return step
 
 
+def numpy_step(weights) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return the same step in numpy, its products by OpenBLAS and its memory used again."""
+    shapes = [part.shape for part in (weights.W1, weights.b1, weights.W2, weights.b2)]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+
+    def parts(flat: np.ndarray) -> list[np.ndarray]:
+        return [part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
+
+    params = np.concatenate([part.ravel() for part in (weights.W1, weights.b1, weights.W2, weights.b2)])
+    gradient, mean, square, moved = (np.zeros_like(params) for _ in range(4))
+    (w1, b1, w2, b2), (d_w1, d_b1, d_w2, d_b2) = parts(params), parts(gradient)
+    taken = 0
+
+    def step(inputs, targets) -> float:
+        nonlocal taken, gradient, mean, square, moved, params, w1, w2
+        taken += 1
+        hidden = np.maximum(inputs @ w1 + b1, 0)
+        off = hidden @ w2 + b2 - targets
+        by_output = off * np.float32(2 / off.size)
+        by_hidden = (by_output @ w2.T) * (hidden > 0)
+        np.matmul(inputs.T, by_hidden, out=d_w1)
+        np.matmul(hidden.T, by_output, out=d_w2)
+        np.sum(by_hidden, axis=0, out=d_b1)
+        np.sum(by_output, axis=0, out=d_b2)
+        norm = float(np.sqrt(np.vdot(gradient, gradient)))
+        if norm > 1:
+            gradient *= np.float32(1 / norm)
+        mean *= np.float32(0.9)
+        mean += np.multiply(gradient, np.float32(0.1), out=moved)
+        square *= np.float32(0.999)
+        np.multiply(gradient, gradient, out=moved)
+        square += np.multiply(moved, np.float32(0.001), out=moved)
+        np.sqrt(square, out=moved)
+        moved *= np.float32(1 / np.sqrt(1 - 0.999**taken))
+        moved += np.float32(1e-8)
+        np.divide(mean, moved, out=moved)
+        moved *= np.float32(1e-3 / (1 - 0.9**taken))
+        w1 *= np.float32(1 - 1e-3 * 1e-4)
+        w2 *= np.float32(1 - 1e-3 * 1e-4)
+        params -= moved
+        return float(np.mean(np.square(off)))
+
+    return step
+
+
 @contextmanager
-def train_step(folder: Path) -> Iterator[Work]:
-    """One AdamW step on a batch of 32, clipping included."""
+def train_step(folder: Path, clock: str = "cpu") -> Iterator[Work]:
+    """One AdamW step on a batch of 32, clipping included; by wall clock PyTorch also has a second thread."""
     del folder
     layer, states = make_layer(), clustered(BATCH, DIMENSION)
     actions, returns = clustered(BATCH, DIMENSION, seed=1), np.linspace(0, 1, BATCH)
-    peers, missing, quality = [], [], ""
+    weights, inputs = layer.get_weights(), layer.inputs(states, returns).copy()
+
+    def contender(name: str, step: Callable[[], float], prepare: Callable[[], object] = int) -> Contender:
+        # All start from the same weights on the same batch: after fifty steps the losses must agree.
+        prepare()
+        loss = [step() for _ in range(50)][-1]
+        return Contender(
+            name,
+            lambda: [step() for _ in range(STEPS)],
+            units=BATCH * STEPS,
+            prepare=prepare,
+            quality=f"loss after 50 steps {loss:.3e}",
+        )
+
+    plain = numpy_step(weights)
+    peers, missing = [contender("numpy", lambda: plain(inputs, actions))], []
     torch = peer("torch")
     if torch is None:
         missing.append("PyTorch")
     else:
-        net = make_torch(torch, layer.get_weights())
-        one = torch_step(torch, net)
-        inputs, targets = torch.from_numpy(layer.inputs(states, returns).copy()), torch.from_numpy(actions)
-
-        def step() -> float:
-            return one(inputs, targets)
-
-        # Both start from the same weights on the same batch: after fifty steps the losses must agree.
-        theirs = [step() for _ in range(50)][-1]
-        mine = [layer.train(states, actions, returns).loss for _ in range(50)][-1]
-        quality = f"loss after 50 steps {mine:.3e}"
-        peers.append(
-            Contender(
-                "PyTorch",
-                lambda: [step() for _ in range(STEPS)],
-                units=BATCH * STEPS,
-                quality=f"loss after 50 steps {theirs:.3e}",
+        given = torch.from_numpy(inputs), torch.from_numpy(actions)
+        for threads in (1, 2) if clock == "wall" else (1,):
+            step = torch_step(torch, make_torch(torch, weights))
+            peers.append(
+                contender(
+                    "PyTorch" if threads == 1 else f"PyTorch, {threads} threads",
+                    partial(step, *given),
+                    partial(torch.set_num_threads, threads),
+                )
             )
-        )
+    told = "wall clock" if clock == "wall" else "CPU time of all threads"
     yield Work(
-        "training step, batch 32, AdamW (CPU time of all threads)",
-        Contender(
-            "precedent",
-            lambda: [layer.train(states, actions, returns) for _ in range(STEPS)],
-            units=BATCH * STEPS,
-            quality=quality,
-        ),
+        f"training step, batch 32, AdamW ({told})",
+        contender("precedent", lambda: layer.train(states, actions, returns).loss),
         peers,
+        clock=clock,
         unit="sample",
-        targets={"PyTorch": 0.5} if torch else {},
+        targets={made.name: 0.5 for made in peers if made.name != "numpy" or not torch},
         missing=missing,
     )
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @contextmanager
@@ -202,4 +253,9 @@ def _returns(batch) -> np.ndarray:
     return returns
 
 
-WORKS = {"training step": train_step, "training offline": offline, "training an ensemble": ensemble}
+WORKS = {
+    "training step": train_step,
+    "training step, wall clock": partial(train_step, clock="wall"),
+    "training offline": offline,
+    "training an ensemble": ensemble,
+}
