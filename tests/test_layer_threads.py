@@ -1,8 +1,11 @@
 """A layer that several threads use: answers do not wait for answers, and none sees half a step."""
 
+import os
 import threading
+import time
 
 import numpy as np
+import pytest
 
 import precedent
 from network import STATE, arrays, data, layer, same_bits, trained
@@ -97,3 +100,31 @@ def test_threads_that_train_at_once_take_whole_steps():
         twin.train(states, actions, returns)
     for one, other in zip(arrays(made.get_weights()), arrays(twin.get_weights()), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor has no pool to share work with")
+@pytest.mark.parametrize("work", ["predict_many", "calibrate", "train", "gradients"])
+def test_much_work_is_handed_to_the_pool_and_little_is_not(work):
+    made = precedent.DecisionLayer(256, 64, hidden_size=512)
+    made.set_weights(made.get_weights())
+    columns = data(4000, d=256, a=64)
+    states, _, returns = columns
+
+    def own_share(rows, times):
+        asked = [column[:rows] for column in ((states, returns) if work == "predict_many" else columns)]
+        getattr(made, work)(*asked)
+        own, all_threads = time.thread_time(), time.process_time()
+        for _ in range(times):
+            getattr(made, work)(*asked)
+        return (time.thread_time() - own) / (time.process_time() - all_threads)
+
+    assert own_share(4000, 3) < 0.5
+    assert own_share(20, 200) > 0.5
+
+
+def test_answers_by_the_pool_have_the_bits_of_answers_in_small_parts():
+    made = precedent.DecisionLayer(256, 64, hidden_size=512)
+    made.set_weights(made.get_weights())
+    states, _, returns = data(1000, d=256, a=64)
+    parts = [made.predict_many(states[i : i + 50], returns[i : i + 50]) for i in range(0, 1000, 50)]
+    np.testing.assert_array_equal(made.predict_many(states, returns), np.concatenate(parts))

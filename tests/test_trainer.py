@@ -1,6 +1,7 @@
 """A training run: what it reports, when it stops, what it leaves, what it refuses."""
 
 import logging
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -163,7 +164,28 @@ def test_a_forced_bar_is_drawn_on_standard_error(memory, capsys):
     pytest.importorskip("tqdm")
     marked(memory)
     trainer(memory, epochs=2, progress=True).train()
+    shown = capsys.readouterr().err
+    assert "2/2" in shown
+    report = trainer(memory, epochs=2).train()
+    last = report.epoch_metrics[-1]
+    assert f"train={last.train_loss:.4f}, val={last.val_loss:.4f}" in shown
+
+
+def test_a_terminal_gets_the_bar_unasked_and_anything_else_a_line_an_epoch(
+    memory, capsys, monkeypatch, caplog
+):
+    pytest.importorskip("tqdm")
+    marked(memory)
+    with caplog.at_level("INFO", logger="precedent.trainer"):
+        trainer(memory, epochs=2, progress=None).train()
+        assert capsys.readouterr().err == ""
+        lines = [record.getMessage() for record in caplog.records if "train loss" in record.getMessage()]
+        assert len(lines) == 2
+        caplog.clear()
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        trainer(memory, epochs=2, progress=None).train()
     assert "2/2" in capsys.readouterr().err
+    assert not [record for record in caplog.records if "train loss" in record.getMessage()]
 
 
 def test_a_callback_that_raises_ends_training_with_the_epoch_s_weights(memory):

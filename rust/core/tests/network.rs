@@ -158,10 +158,13 @@ fn a_kept_return_code_is_forgotten_when_the_weights_change() {
 
 #[test]
 fn a_hundred_steps_of_each_optimizer_stay_with_the_f64_reference() {
-    let runs = Optimizer::ALL.iter().flat_map(|optimizer| [(*optimizer, 1), (*optimizer, 2)]);
-    for (optimizer, full_every) in runs {
+    let optimizers = Optimizer::ALL.iter().flat_map(|optimizer| [(*optimizer, 1), (*optimizer, 2)]);
+    let runs = optimizers
+        .flat_map(|run| [Encoding::Compact, Encoding::Seed].map(|encoding| (run, encoding)));
+    for ((optimizer, full_every), encoding) in runs {
         let settings = LayerSettings {
             optimizer,
+            encoding,
             weight_decay: 0.02,
             clip_norm: Some(0.4),
             learning_rate: if optimizer == Optimizer::Sgd { 0.02 } else { 1e-3 },

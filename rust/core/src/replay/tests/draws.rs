@@ -140,19 +140,27 @@ fn weights_are_those_of_the_formula_over_the_greatest_of_the_batch() {
 
 #[test]
 fn weights_undo_what_priorities_prefer() {
-    // With beta 1, the weighted mean over draws estimates the plain mean over items.
-    let mut made = holding(&PRIORITIES, |s| s.alpha = 1.0);
+    // With beta 1, the weighted mean over draws estimates the plain mean over items; with beta 0, that by priority.
     let value = |item: i64| (item as f64 * 1.7).sin();
-    let (mut sum, mut weight, mut draws) = (0.0, 0.0, Draws::default());
-    for _ in 0..20_000 {
-        made.sample(10, Some(1.0), true, &mut draws).unwrap();
-        for item in &draws.indices {
-            let share = 1.0 / made.odds(*item as usize);
-            (sum, weight) = (sum + share * value(*item), weight + share);
+    let plain = (0..10).map(value).sum::<f64>() / 10.0;
+    let law = probabilities(&PRIORITIES, 1.0, 0.01);
+    let preferred = law.iter().zip(0..).map(|(p, item)| p * value(item)).sum::<f64>();
+    assert!((plain - preferred).abs() > 0.05, "nothing to undo");
+    for (beta, mean) in [(1.0, plain), (0.0, preferred)] {
+        let mut made = holding(&PRIORITIES, |s| s.alpha = 1.0);
+        let (mut sum, mut weight, mut draws) = (0.0, 0.0, Draws::default());
+        for _ in 0..20_000 {
+            made.sample(10, Some(beta), true, &mut draws).unwrap();
+            // Weights are told over the greatest of their batch, which the least likely item has.
+            let odds = draws.indices.iter().map(|item| made.odds(*item as usize));
+            let greatest = odds.fold(f64::INFINITY, f64::min).powf(-beta);
+            for (item, told) in draws.indices.iter().zip(&draws.weights) {
+                let share = f64::from(*told) * greatest;
+                (sum, weight) = (sum + share * value(*item), weight + share);
+            }
         }
+        assert!((sum / weight - mean).abs() < 0.01, "beta {beta}: {} is not {mean}", sum / weight);
     }
-    let mean = (0..10).map(value).sum::<f64>() / 10.0;
-    assert!((sum / weight - mean).abs() < 0.01, "{} is not {mean}", sum / weight);
 }
 
 #[test]
