@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import precedent
-from training import layer, marked, trained_on, trainer, validated
+from training import Broken, layer, marked, trained_on, trainer, validated
 from worlds import ACTION, LEFT, RIGHT, STATE, learnable
 
 
@@ -254,3 +254,16 @@ def test_a_layer_that_cannot_be_evaluated_is_refused_before_a_task_is_submitted(
     with pytest.raises(precedent.NotTrainedError):
         trainer(memory, executor=seen).evaluate()
     assert seen.tasks == 0
+
+
+def test_once_a_part_failed_those_that_still_come_end_at_once(memory, monkeypatch):
+    marked(memory)
+    made, executor = layer(), Broken()
+    trained_on(memory, made)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(OSError, match="worker is gone"):
+        trainer(memory, made, executor=executor).evaluate()
+    assert executor.cancelled == len(executor.tasks) == 2
+    for task in executor.tasks:
+        with pytest.raises(KeyboardInterrupt):
+            task()

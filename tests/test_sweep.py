@@ -7,7 +7,7 @@ import pytest
 
 import precedent
 from network import same_bits
-from training import figures, layer, marked, trainer
+from training import Broken, figures, layer, marked, trainer
 
 BASE = {"epochs": 3, "min_trajectories": 1, "batch_size": 8}
 SETTINGS = (
@@ -102,3 +102,13 @@ def test_a_store_in_memory_is_swept_here_and_refused_to_processes(memory):
         pytest.raises(precedent.ValidationError, match="store in memory"),
     ):
         trainer(memory, layer(), **BASE, executor=processes).sweep([{}])
+
+
+def test_once_a_run_failed_those_that_still_come_end_at_once(store):
+    executor = Broken()
+    with pytest.raises(OSError, match="worker is gone"):
+        trainer(store, layer(), **BASE, executor=executor).sweep([{}, {"epochs": 1_000_000}])
+    assert executor.cancelled == len(executor.tasks) == 2
+    for task in executor.tasks:
+        with pytest.raises(KeyboardInterrupt):
+            task()

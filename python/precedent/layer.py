@@ -256,10 +256,10 @@ class DecisionLayer:
         """Return the action for a state, with a calibrated confidence; the arguments are those of `predict`.
 
         The confidence rests on the length of the action, the shorter the more the actions disagree that were
-        taken in such situations, and on the distance of the state to those that a trainer learned from. The
-        interval is conformal (Vovk et al. 2005): its coverage is that of the average over situations like
-        those it was calibrated on, also among the surer and the less sure answers by themselves. Too few of
-        them to tell, and it is all of [0, 1].
+        taken in such situations, on the distance of the state to those that a trainer learned from, and on
+        how far the members of an ensemble are apart. The interval is conformal (Vovk et al. 2005): its
+        coverage is that of the average over situations like those it was calibrated on, also among the surer
+        and the less sure answers by themselves. Too few of them to tell, and it is all of [0, 1].
 
         Args:
             state: `[d]`.

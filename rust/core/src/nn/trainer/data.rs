@@ -11,6 +11,7 @@ use crate::returns;
 
 /// The episodes of a run and the selected steps among them. Steps are positions in the columns of `episodes`.
 pub(super) struct Data {
+    /// Without rewards, stored returns and what was selected: that went into the fields below.
     pub(super) episodes: Episodes,
     /// The episode of each step.
     pub(super) episode_of: Vec<u32>,
@@ -34,14 +35,16 @@ impl Data {
         settings: &TrainerSettings,
         scale: ReturnScale,
     ) -> Result<Self> {
-        let episodes = experience.episodes(filter)?;
+        let mut episodes = experience.episodes(filter)?;
         let mut episode_of = vec![0; episodes.keys.len()];
         for (episode, bounds) in episodes.bounds.windows(2).enumerate() {
             episode_of[bounds[0]..bounds[1]].fill(episode as u32);
         }
         let selected: Vec<u32> =
             (0..episode_of.len() as u32).filter(|&step| episodes.selected[step as usize]).collect();
-        let to_go = returns_to_go(&episodes, settings.gamma);
+        let to_go = returns_to_go(&mut episodes, settings.gamma);
+        // A run goes on for long: what only was to be read once does not stay for it.
+        (episodes.rewards, episodes.selected) = (Vec::new(), Vec::new());
         if let Some(&bad) = selected.iter().find(|&&step| !to_go[step as usize].is_finite()) {
             let name = &episodes.names[episode_of[bad as usize] as usize];
             return Err(Error::Training(format!(
@@ -131,9 +134,9 @@ impl Data {
     }
 }
 
-/// The stored return of each step, else the one its episode's rewards give.
-fn returns_to_go(episodes: &Episodes, gamma: f64) -> Vec<f64> {
-    let mut to_go = episodes.returns.clone();
+/// The stored return of each step, else the one its episode's rewards give. The stored ones are taken over.
+fn returns_to_go(episodes: &mut Episodes, gamma: f64) -> Vec<f64> {
+    let mut to_go = std::mem::take(&mut episodes.returns);
     for (episode, bounds) in episodes.bounds.windows(2).enumerate() {
         let stored = &mut to_go[bounds[0]..bounds[1]];
         if stored.iter().any(|value| value.is_nan()) {

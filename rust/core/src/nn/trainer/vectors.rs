@@ -52,11 +52,22 @@ pub(super) struct Columns {
     /// Empty where all samples count alike.
     weights: Vec<f32>,
     past: Vec<f32>,
+    /// Steps before the one at hand.
+    before: Vec<u32>,
 }
 
 impl Columns {
     pub(super) fn questions(&self) -> Questions<'_> {
-        let Self { states, actions: _, returns, contexts, timesteps, weights: _, past: _ } = self;
+        let Self {
+            states,
+            actions: _,
+            returns,
+            contexts,
+            timesteps,
+            weights: _,
+            past: _,
+            before: _,
+        } = self;
         let (contexts, timesteps) = (contexts.as_deref(), timesteps.as_deref());
         Questions { states, returns, contexts, timesteps }
     }
@@ -141,6 +152,7 @@ impl Vectors {
             timesteps: positions,
             weights,
             past: seen,
+            before,
         } = columns;
         weights.clear();
         let width = layer.state_size;
@@ -149,8 +161,13 @@ impl Vectors {
         self.read(experience, samples, Some(states), Some(actions))?;
         returns.clear();
         returns.extend(samples.iter().map(|&step| data.returns[step as usize]));
-        *positions =
-            timesteps.then(|| samples.iter().map(|&step| data.position(step) as i64).collect());
+        if timesteps {
+            let positions = positions.get_or_insert_default();
+            positions.clear();
+            positions.extend(samples.iter().map(|&step| data.position(step) as i64));
+        } else {
+            *positions = None;
+        }
         if layer.context == ContextKind::None {
             *contexts = None;
             return Ok(());
@@ -165,12 +182,17 @@ impl Vectors {
                 continue;
             }
             let past = past(layer, data.position(step));
-            let back = |steps: usize| (step - steps as u32..step).collect::<Vec<u32>>();
-            let (before, states) = (back(past.states), past.states * width);
+            let back = |before: &mut Vec<u32>, steps: usize| {
+                before.clear();
+                before.extend(step - steps as u32..step);
+            };
+            let states = past.states * width;
             seen.resize(states + past.actions * layer.action_size, 0.0);
             let (past_states, past_actions) = seen.split_at_mut(states);
-            self.read(experience, &before, Some(past_states), None)?;
-            self.read(experience, &back(past.actions), None, Some(past_actions))?;
+            back(before, past.states);
+            self.read(experience, before, Some(past_states), None)?;
+            back(before, past.actions);
+            self.read(experience, before, None, Some(past_actions))?;
             context_after(layer, past_states, past_actions, context);
         }
         Ok(())
