@@ -6,7 +6,10 @@
     reason = "vector loads and stores, and calls of functions that need a CPU feature"
 )]
 
-use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
+use std::arch::aarch64::{
+    float32x4_t, vdupq_n_f32, vfmaq_n_f32, vld1_u16, vld1q_f32, vmovl_u16, vreinterpretq_f32_u32,
+    vshlq_n_u32, vst1q_f32,
+};
 
 use super::{Bf16, Combination, Gemm, Isa, Product, Start};
 
@@ -30,6 +33,14 @@ const BLOCK: usize = 256;
 fn load(x: &[f32; LANES]) -> float32x4_t {
     // SAFETY: `x` is four readable floats.
     unsafe { vld1q_f32(x.as_ptr()) }
+}
+
+/// Numbers of 16 bits become wide by a shift.
+#[target_feature(enable = "neon")]
+fn widen(x: &[Bf16; LANES]) -> float32x4_t {
+    // SAFETY: `x` is four readable numbers of 16 bits.
+    let halves = unsafe { vld1_u16(x.as_ptr().cast()) };
+    vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(halves)))
 }
 
 #[target_feature(enable = "neon")]
@@ -117,19 +128,34 @@ fn tile<const R: usize, const V: usize>(
 
 #[target_feature(enable = "neon")]
 fn combination_of(combination: Combination<'_, f32>) {
+    combined(combination, |x| load(x), |x| *x);
+}
+
+#[target_feature(enable = "neon")]
+fn rounded_of(combination: Combination<'_, Bf16>) {
+    combined(combination, |x| widen(x), |x| x.wide());
+}
+
+/// `load` makes a vector of numbers, `wide` one number of one.
+#[target_feature(enable = "neon")]
+fn combined<T>(
+    combination: Combination<'_, T>,
+    load_row: impl Fn(&[T; LANES]) -> float32x4_t + Copy,
+    wide: impl Fn(&T) -> f32,
+) {
     let Combination { terms, rows, target } = combination;
     let columns = target.len();
     let mut at = 0;
     while at < columns {
         let left = columns - at;
         at += match left / LANES {
-            16.. => strip::<16>(terms, rows, columns, at, target),
-            4.. => strip::<4>(terms, rows, columns, at, target),
-            1.. => strip::<1>(terms, rows, columns, at, target),
+            16.. => strip::<16, T>(terms, rows, (columns, at), target, load_row),
+            4.. => strip::<4, T>(terms, rows, (columns, at), target, load_row),
+            1.. => strip::<1, T>(terms, rows, (columns, at), target, load_row),
             0 => {
                 for (j, sum) in target.iter_mut().enumerate().skip(at) {
                     for &(index, value) in terms {
-                        *sum = value.mul_add(rows[index as usize * columns + j], *sum);
+                        *sum = value.mul_add(wide(&rows[index as usize * columns + j]), *sum);
                     }
                 }
                 left
@@ -140,12 +166,12 @@ fn combination_of(combination: Combination<'_, f32>) {
 
 /// Sums `V` vectors of the rows that `terms` names, from column `at` on; says how many columns that were.
 #[target_feature(enable = "neon")]
-fn strip<const V: usize>(
+fn strip<const V: usize, T>(
     terms: &[(u32, f32)],
-    rows: &[f32],
-    columns: usize,
-    at: usize,
+    rows: &[T],
+    (columns, at): (usize, usize),
     target: &mut [f32],
+    load_row: impl Fn(&[T; LANES]) -> float32x4_t,
 ) -> usize {
     let mut sums = [vdupq_n_f32(0.0); V];
     for (x, sum) in target[at..].as_chunks::<LANES>().0.iter().zip(&mut sums) {
@@ -154,24 +180,11 @@ fn strip<const V: usize>(
     for &(index, value) in terms {
         let row = &rows[index as usize * columns + at..][..V * LANES];
         for (x, sum) in row.as_chunks::<LANES>().0.iter().zip(&mut sums) {
-            *sum = vfmaq_n_f32(*sum, load(x), value);
+            *sum = vfmaq_n_f32(*sum, load_row(x), value);
         }
     }
     for (x, sum) in target[at..].as_chunks_mut::<LANES>().0.iter_mut().zip(&sums) {
         store(x, *sum);
     }
     V * LANES
-}
-
-/// Numbers of 16 bits become wide by a shift, which the compiler does for a vector at a time.
-#[target_feature(enable = "neon")]
-fn rounded_of(combination: Combination<'_, Bf16>) {
-    let Combination { terms, rows, target } = combination;
-    let columns = target.len();
-    for &(index, value) in terms {
-        let row = &rows[index as usize * columns..][..columns];
-        for (sum, x) in target.iter_mut().zip(row) {
-            *sum = value.mul_add(x.wide(), *sum);
-        }
-    }
 }
