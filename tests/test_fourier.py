@@ -17,6 +17,13 @@ def seen(n=2000, seed=0):
     return MEAN + DEVIATION * np.random.default_rng(seed).normal(size=(n, 3))
 
 
+def spread(components, shares):
+    """Bandwidths for so many components that vary, evenly in logarithm."""
+    widest = 6.0 * math.sqrt(max(components, 2) / 2)
+    narrowest = min(0.075 * max(components, 2), widest / 4)
+    return np.exp(np.log(narrowest) + np.log(widest / narrowest) * shares)
+
+
 def reference(data, asked, dimension, seed=0):
     """What the documentation says, with numpy; the frequencies are read off the plain encoder."""
     m, pairs = data.shape[1], (dimension - data.shape[1] - 1) // 2
@@ -24,7 +31,7 @@ def reference(data, asked, dimension, seed=0):
     # Angles of unit vectors are the frequencies; arctan2 tells them up to whole turns, small ones fully.
     tiny = plain(np.eye(m) * 1e-3).astype(np.float64)
     normal = np.arctan2(tiny[:, 1::2], tiny[:, 0::2]) * 1e3
-    bandwidths = np.exp(np.log(0.15) + np.log(6.0 / 0.15) * (np.arange(pairs) + 0.5) / pairs)
+    bandwidths = spread(m, (np.arange(pairs) + 0.5) / pairs)
     scaled = np.clip((asked - data.mean(axis=0)) / data.std(axis=0), -5, 5)
     angles = scaled @ (normal / bandwidths)
     features = np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(len(asked), -1)
@@ -72,10 +79,21 @@ def test_the_kernel_is_a_mixture_that_falls_with_distance_at_every_scale():
     distances = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 4.8])
     cosines = encode(MEAN + distances[:, None] * way) @ here
     assert (np.diff(cosines) < 0).all()
-    bandwidths = np.exp(np.linspace(np.log(0.15), np.log(6.0), 2001))
+    bandwidths = spread(3, np.linspace(0.0, 1.0, 2001))
     kernel = np.exp(-(distances[:, None] ** 2) / (2 * bandwidths**2)).mean(axis=1)
     square = distances**2 / 3
     assert np.abs(cosines - (0.5 * kernel + 0.5 * (1 - square) / (1 + square))).max() < 0.03
+
+
+@pytest.mark.parametrize("components", [1, 2, 8, 30, 2000])
+def test_bandwidths_grow_with_the_number_of_components(components):
+    data = np.random.default_rng(4).normal(size=(500, components))
+    data = (data - data.mean(axis=0)) / data.std(axis=0)
+    encode = FourierEncoder.fit(data, components + 8001)
+    here, there = encode(np.zeros((1, components))), encode(np.eye(1, components) * 0.5)
+    expected = np.exp(-(0.5**2) / (2 * spread(components, np.linspace(0.0, 1.0, 2001)) ** 2)).mean()
+    features = 8000
+    assert 2.0 * float((here[:, :features] * there[:, :features]).sum()) == pytest.approx(expected, abs=0.03)
 
 
 def test_units_do_not_matter():

@@ -18,8 +18,8 @@ __all__ = ["FourierEncoder", "hashed"]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# What `fit` chooses. Bandwidths in standard deviations: the narrow ones tell neighbours apart, the wide ones
-# carry over to what was never seen.
+# What `fit` chooses for two components. Bandwidths in standard deviations: the narrow ones tell neighbours
+# apart, the wide ones carry over to what was never seen.
 _NARROWEST, _WIDEST = 0.15, 6.0
 # Rows that a scale can be taken from.
 _FEWEST = 2
@@ -109,11 +109,13 @@ class FourierEncoder:
         """Return an encoder whose scale and bandwidths come from data.
 
         Each component is brought to mean 0 and standard deviation 1 and cut at 5. The bandwidths are spread
-        evenly in logarithm from 0.15 to 6 standard deviations, so that the kernel is a mixture of Gaussians:
-        it falls with distance at every scale. Half of the squared norm belongs to these features, half to the
-        scaled observation itself, projected onto a sphere: every embedding has norm 1, and the cosine still
-        falls with distance (up to where an observation's mirror image lies). A component that is the same in
-        all rows has no scale; it is left out, here and later.
+        evenly in logarithm, from 0.15 to 6 standard deviations for two components, so that the kernel is a
+        mixture of Gaussians: it falls with distance at every scale. With m components that vary distances
+        grow as the root of m, and the nearest neighbours move away even faster: the widest bandwidth is
+        6 sqrt(m / 2), the narrowest 0.075 m, at most a quarter of the widest. Half of the squared norm
+        belongs to these features, half to the scaled observation itself, projected onto a sphere: every
+        embedding has norm 1, and the cosine still falls with distance (up to where an observation's mirror
+        image lies). A component that is the same in all rows has no scale; it is left out, here and later.
 
         Args:
             observations: `[n, m]`, at least two rows that differ: what was recorded, all of it or a fair
@@ -166,7 +168,10 @@ class FourierEncoder:
         made._span = np.where(deviation > 0, deviation, np.inf)
         pairs = (made._dimension - components - 1) // 2
         spread = (np.arange(pairs) + 0.5) / pairs
-        bandwidths = _NARROWEST * (_WIDEST / _NARROWEST) ** spread
+        share = max(np.count_nonzero(deviation) / 2, 1.0)
+        widest = _WIDEST * np.sqrt(share)
+        narrowest = min(_NARROWEST * share, widest / 4)
+        bandwidths = narrowest * (widest / narrowest) ** spread
         made._frequencies = fourier_frequencies(components, pairs, seed) / bandwidths
         settings = repr((made._dimension, seed)).encode()
         made._fingerprint = hashed("fourier-fit-v1", mean.tobytes(), deviation.tobytes(), settings)
