@@ -332,3 +332,15 @@ def test_a_filter_never_asks_about_episodes_that_were_learned_from(memory):
     ):
         found = selector.calibrate(some, desired_return=0.0, apply=False, **given)
         assert found.episodes == len(expected & part if not given else expected)
+
+
+def test_a_tier_that_is_better_by_chance_alone_is_closed():
+    """Precedents and the network are right equally often, on other steps: many a threshold looks good."""
+    opened = 0
+    for seed in range(8):
+        with precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION) as store:
+            rng = np.random.default_rng(seed)
+            fill(store, unit(rng.normal(size=(600, STATE))), rng.integers(0, 2, 600), np.ones(600, bool))
+            found = selector_of(store, epochs=1).calibrate(desired_return=0.0, apply=False)
+            opened += found.exact_count + found.interpolation_count > found.steps / 10
+    assert opened <= 3

@@ -283,9 +283,9 @@ class ActionSelector:
         """Find the thresholds of tiers 1 and 2 for the encoder and the data at hand.
 
         The held-out episodes that reached the desired return are asked again, each without its own steps. A
-        tier is asked from the similarity on from which the cascade agrees best with what they did; where it
-        never agrees at least as often as the network does, in both halves of these episodes, it is closed:
-        its threshold is infinity.
+        tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
+        is never sure (one side of 95 %, episode by episode) to agree at least as often as the network does,
+        it is closed: its threshold is infinity. Where the two agree alike in every episode, it is open.
 
         Args:
             filter: Which episodes count, as precedents too.

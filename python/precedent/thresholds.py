@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float32]
 
 # Steps that are asked again, at the most and at the least; a threshold must be met by as many as the least.
 _MOST, _FEWEST = 2_048, 20
+# Standard deviations of its sum over episodes that a gain must reach: one side of 95 %.
+_SURE = 1.645
 # Thresholds tried for each tier.
 _TRIED = 48
 # Where actions are their pattern's embedding to this mean cosine, agreeing means taking the same pattern.
@@ -90,13 +92,10 @@ class Calibration(Record):
 
 @dataclass(frozen=True)
 class _Asked:
-    """Steps of held-out episodes: what was done, what the network would do, what was found.
+    """Steps of held-out episodes: what was done, what the network would do, what was found."""
 
-    Every other episode is of the second half.
-    """
-
-    episodes: int
-    halves: npt.NDArray[np.intp]
+    # The episode of each step, numbered from 0.
+    episodes: npt.NDArray[np.intp]
     patterns: list[str]
     taken: Floats
     network: Floats
@@ -151,13 +150,13 @@ def calibration(
         tuple(made for threshold in tier.tried() if (made := _alone(tier, threshold, network)) is not None)
         for tier in (exact, interpolated)
     ]
-    best, thresholds, counts = _best(exact, interpolated, network, asked.halves)
+    best, thresholds, counts = _best(exact, interpolated, network, asked.episodes)
     return Calibration(
         exact_threshold=thresholds[0],
         interpolation_threshold=thresholds[1],
         desired_return=desired,
         measure=score.measure,
-        episodes=asked.episodes,
+        episodes=int(asked.episodes.max()) + 1,
         steps=len(network),
         network_agreement=float(network.mean()),
         cascade_agreement=best,
@@ -169,11 +168,9 @@ def calibration(
 
 
 def _best(
-    exact: _Tier, interpolated: _Tier, network: Doubles, halves: npt.NDArray[np.intp]
+    exact: _Tier, interpolated: _Tier, network: Doubles, episodes: npt.NDArray[np.intp]
 ) -> tuple[float, tuple[float, float], tuple[int, int]]:
     """Return the cascade that agrees most; each tier does at least as often as the network where it answers.
-
-    So often it must do in both halves of the episodes: of many thresholds one looks good by chance.
 
     Of equals the one whose precedents answer more: they say why. With both tiers closed it is the network, so
     there always is one.
@@ -183,14 +180,14 @@ def _best(
     best: tuple[tuple[float, int, int], tuple[float, float], tuple[int, int]] | None = None
     for t1, by_exact in first:
         one = ~np.isnan(by_exact)
-        gains = _gains(by_exact - network, one, halves)
-        if gains.min() < 0:
+        gains = _gains(by_exact - network, one, episodes)
+        if _loses(gains):
             continue
         gain_of_one = float(gains.sum())
         for t2, by_several in second:
             two = ~np.isnan(by_several) & ~one
-            gains = _gains(by_several - network, two, halves)
-            if gains.min() < 0 or (t2 < math.inf and not two.any()):
+            gains = _gains(by_several - network, two, episodes)
+            if _loses(gains) or (t2 < math.inf and not two.any()):
                 continue
             agreed = float(network.sum()) + gain_of_one + float(gains.sum())
             counts = int(one.sum()), int(two.sum())
@@ -202,9 +199,18 @@ def _best(
     return best[0][0] / len(network), best[1], best[2]
 
 
-def _gains(gains: Doubles, answered: npt.NDArray[np.bool_], halves: npt.NDArray[np.intp]) -> Doubles:
-    """Return what is gained over the network in each half."""
-    return np.bincount(halves[answered], gains[answered], minlength=2).astype(np.float64)
+def _gains(gains: Doubles, answered: npt.NDArray[np.bool_], episodes: npt.NDArray[np.intp]) -> Doubles:
+    """Return what is gained over the network in each episode."""
+    return np.bincount(episodes[answered], gains[answered]).astype(np.float64)
+
+
+def _loses(gains: Doubles) -> bool:
+    """Whether it cannot be told from chance that nothing is lost.
+
+    Of many thresholds one looks good by luck. Were there no gain, the sum over the episodes, which are
+    independent, would have the sum of their squares as its variance.
+    """
+    return float(gains.sum()) < _SURE * math.sqrt(float((gains**2).sum()))
 
 
 def _alone(tier: _Tier, threshold: float, network: Doubles) -> ThresholdAgreement | None:
@@ -302,18 +308,17 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
     good = [] if condition is None else list(selector.store.episodes(condition))
     asked = [name for name in good if name not in seen]
     parts = []
-    steps = episodes = 0
+    steps = 0
     # In an order of its own, so that those left out beyond the most are any.
-    for i in np.random.default_rng(0).permutation(len(asked)):
+    for episode, i in enumerate(np.random.default_rng(0).permutation(len(asked))):
         if steps >= _MOST:
             break
         others = {**(condition or {}), "episode_id": [name for name in good if name != asked[i]]}
         own = {**(condition or {}), "episode_id": [asked[i]]}
         for states, taken, patterns, network in _steps_of(selector, asked[i], own, desired):
             found = selector.search_many(states, others, None) if len(good) > 1 else _nothing(taken)
-            parts.append((patterns, taken, network, found, np.full(len(taken), episodes % 2)))
+            parts.append((patterns, taken, network, found, np.full(len(taken), episode)))
             steps += len(taken)
-        episodes += 1
     if steps < _FEWEST:
         raise InsufficientDataError(
             f"calibrating needs {_FEWEST} steps of held-out episodes that reached the desired return, "
@@ -322,8 +327,7 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
             steps,
         )
     return _Asked(
-        episodes=episodes,
-        halves=np.concatenate([part[4] for part in parts])[:_MOST],
+        episodes=np.concatenate([part[4] for part in parts])[:_MOST],
         patterns=[name for part in parts for name in part[0]][:_MOST],
         taken=np.concatenate([part[1] for part in parts])[:_MOST],
         network=np.concatenate([part[2] for part in parts])[:_MOST],
