@@ -284,8 +284,9 @@ class ActionSelector:
 
         The held-out episodes that reached the desired return are asked again, each without its own steps. A
         tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
-        is never sure (one side of 95 %, episode by episode) to agree at least as often as the network does,
-        it is closed: its threshold is infinity. Where the two agree alike in every episode, it is open.
+        never agrees at least as often as the network does, or is not sure (to one side of 95 %) to lose no
+        more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps to be
+        that sure.
 
         Args:
             filter: Which episodes count, as precedents too.

@@ -31,8 +31,10 @@ Floats = npt.NDArray[np.float32]
 
 # Steps that are asked again, at the most and at the least; a threshold must be met by as many as the least.
 _MOST, _FEWEST = 2_048, 20
-# Standard deviations of its sum over episodes that a gain must reach: one side of 95 %.
-_SURE = 1.645
+# A tier agrees less often than the network in no more than this share of its steps, to one side of 95 %.
+_LOSS, _SURE = 0.02, 1.645
+# Where none of n steps differs, up to 3 / n of all may, as surely: (3 / 1.645)^2.
+_UNSEEN = 3.33
 # Thresholds tried for each tier.
 _TRIED = 48
 # Where actions are their pattern's embedding to this mean cosine, agreeing means taking the same pattern.
@@ -180,16 +182,14 @@ def _best(
     best: tuple[tuple[float, int, int], tuple[float, float], tuple[int, int]] | None = None
     for t1, by_exact in first:
         one = ~np.isnan(by_exact)
-        gains = _gains(by_exact - network, one, episodes)
-        if _loses(gains):
+        if t1 < math.inf and not _holds(by_exact[one] - network[one], episodes[one]):
             continue
-        gain_of_one = float(gains.sum())
+        gain_of_one = float((by_exact - network)[one].sum())
         for t2, by_several in second:
             two = ~np.isnan(by_several) & ~one
-            gains = _gains(by_several - network, two, episodes)
-            if _loses(gains) or (t2 < math.inf and not two.any()):
+            if t2 < math.inf and not _holds(by_several[two] - network[two], episodes[two]):
                 continue
-            agreed = float(network.sum()) + gain_of_one + float(gains.sum())
+            agreed = float(network.sum()) + gain_of_one + float((by_several - network)[two].sum())
             counts = int(one.sum()), int(two.sum())
             key = (round(agreed, 9), sum(counts), counts[0])
             if best is None or key > best[0]:
@@ -199,18 +199,18 @@ def _best(
     return best[0][0] / len(network), best[1], best[2]
 
 
-def _gains(gains: Doubles, answered: npt.NDArray[np.bool_], episodes: npt.NDArray[np.intp]) -> Doubles:
-    """Return what is gained over the network in each episode."""
-    return np.bincount(episodes[answered], gains[answered]).astype(np.float64)
+def _holds(gains: Doubles, episodes: npt.NDArray[np.intp]) -> bool:
+    """Whether a tier that gains so much over the network, step by step, is to be opened.
 
-
-def _loses(gains: Doubles) -> bool:
-    """Whether it cannot be told from chance that nothing is lost.
-
-    Of many thresholds one looks good by luck. Were there no gain, the sum over the episodes, which are
-    independent, would have the sum of their squares as its variance.
+    It loses nothing, and surely no more than `_LOSS`: of many thresholds one looks good by luck. The variance
+    of the sum is what the steps tell, or the episodes as wholes, and a little more for what was never seen.
     """
-    return float(gains.sum()) < _SURE * math.sqrt(float((gains**2).sum()))
+    total = float(gains.sum())
+    if not len(gains) or total < 0:
+        return False
+    by_episode = np.bincount(episodes, gains)
+    variance = max(float((gains**2).sum()), float((by_episode**2).sum())) + _UNSEEN
+    return total - _SURE * math.sqrt(variance) >= -_LOSS * len(gains)
 
 
 def _alone(tier: _Tier, threshold: float, network: Doubles) -> ThresholdAgreement | None:
