@@ -68,7 +68,7 @@ def elsewhere(
 
     members: int = settings["ensemble"]
     # Made first: what does not fit is refused here, and not in another process.
-    whole = _core.TrainingRun(store.core, layer, settings, members, conditions, resume=False)
+    whole = _core.TrainingRun(store._core, layer, settings, members, conditions, resume=False)
     halt = Halt()
 
     def tasks() -> Iterator[_Task]:

@@ -83,7 +83,7 @@ def assess(
         What `_core.Evaluation.conclude` tells: the same bits however it was cut.
     """
     # Made first: what cannot be evaluated is refused here, and not in another process.
-    whole, halt = _core.Evaluation(store.core, layer, *arguments), Halt()
+    whole, halt = _core.Evaluation(store._core, layer, *arguments), Halt()
     plan = _Plan(Source(store), layer, arguments, whole)
     parts = whole.parts(1 if executor is None else os.cpu_count() or 1)
     return whole.conclude(gather(executor, (_Task(plan, *part, halt) for part in parts), halt))

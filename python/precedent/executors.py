@@ -59,8 +59,8 @@ class Source:
         return _reopened, (str(Path(path).absolute()),)
 
     def __enter__(self) -> _core.Store:
-        self._store.require_open()
-        return self._store.core
+        self._store._require_open()
+        return self._store._core
 
     def __exit__(self, *raised: object) -> None:
         if self._opened:

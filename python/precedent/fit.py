@@ -45,7 +45,7 @@ def check_fit(store: TrajectoryStore, layer: DecisionLayer) -> None:
         if expected != got:
             message = f"layer.{name}: expected the store's {expected} dimensions, got {got}"
             raise DimensionError(message, expected, got)
-    stored, given = store.core.encoder, layer.encoder
+    stored, given = store._core.encoder, layer.encoder
     if stored is not None and given is not None and stored != given:
         message = f"the store's states were made by the encoder {stored!r}, the layer learned from {given!r}"
         raise EncoderMismatchError(message, stored, given)

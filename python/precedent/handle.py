@@ -28,10 +28,10 @@ __all__ = ["StoreFile"]
 class StoreFile:
     """What `TrajectoryStore` is before it has verbs; see there for the options and their errors."""
 
-    __slots__ = ("__weakref__", "_encoder", "_lent", "core")
+    __slots__ = ("__weakref__", "_core", "_encoder", "_lent")
 
     # The compiled store, for the rest of this package.
-    core: _core.Store
+    _core: _core.Store
     _encoder: Encoder | None
     _lent: bool
 
@@ -55,7 +55,7 @@ class StoreFile:
                 raise ValidationError(
                     "path: expected no options beside a Workspace, whose store is already open"
                 )
-            self.core, self._encoder, self._lent = lender.core, lender.encoder, True
+            self._core, self._encoder, self._lent = lender._core, lender.encoder, True
             return
         self._lent = False
         self._encoder = encoder
@@ -63,7 +63,7 @@ class StoreFile:
             dimension = encoded_dimension(encoder, dimension)
         graph = HnswConfig(**read(HnswConfig, {} if hnsw is None else hnsw, "hnsw"))
         kept = CacheConfig(**read(CacheConfig, {} if cache is None else cache, "cache"))
-        self.core = _core.Store(
+        self._core = _core.Store(
             checks.path("path", path),
             dimension=dimensions("dimension", dimension),
             action_dimension=dimensions("action_dimension", action_dimension),
@@ -74,13 +74,13 @@ class StoreFile:
             cache=(kept.enabled, kept.max_size, kept.ttl),
             encoder=None if encoder is None else encoder.fingerprint,
         )
-        self.log_news()
+        self._log_news()
 
     @classmethod
-    def lend(cls, store: StoreFile) -> Self:
+    def _lend(cls, store: StoreFile) -> Self:
         """Return another face of an open store, whose `close` does nothing; what a workspace gives out."""
         lent = object.__new__(cls)
-        lent.core, lent._encoder, lent._lent = store.core, store.encoder, True
+        lent._core, lent._encoder, lent._lent = store._core, store.encoder, True
         return lent
 
     def close(self) -> None:
@@ -89,78 +89,78 @@ class StoreFile:
         A store that a `Workspace` lent stays open until the workspace is closed.
         """
         if not self._lent:
-            self.core.close()
-            self.log_news()
+            self._core.close()
+            self._log_news()
 
-    def log_news(self) -> None:
+    def _log_news(self) -> None:
         """Write down what happened to the index since the last time; most of it happens behind the calls."""
-        news = self.core.news()
+        news = self._core.news()
         if news:
             from logging import getLogger  # importing it takes milliseconds, and most stores have no news
 
             for line in news:
                 getLogger("precedent.store").info("%s: %s", self.path, line)
 
-    def require_open(self) -> None:
+    def _require_open(self) -> None:
         """Do nothing to an open store.
 
         Raises:
             ClosedError: It was closed.
         """
-        if self.core.closed:
+        if self._core.closed:
             raise ClosedError(f"the store {self.path!r} is closed: open it again")
 
     def __enter__(self) -> Self:
-        self.require_open()
+        self._require_open()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def __len__(self) -> int:
-        return len(self.core.keys_matching(None))
+        return len(self._core.keys_matching(None))
 
     def __bool__(self) -> bool:
         return True  # an empty store is still one
 
     def __repr__(self) -> str:
-        state = "closed" if self.core.closed else f"{self.dimension} dimensions"
+        state = "closed" if self._core.closed else f"{self.dimension} dimensions"
         return f"<{type(self).__name__} {self.path!r}, {state}>"
 
     @property
     def path(self) -> str:
         """The file, as it was named."""
-        return self.core.path
+        return self._core.path
 
     @property
     def dimension(self) -> int:
         """Of a state."""
-        return self.core.dimension
+        return self._core.dimension
 
     @property
     def action_dimension(self) -> int:
         """Of an action."""
-        return self.core.action_dimension
+        return self._core.action_dimension
 
     @property
     def storage(self) -> str:
         """`"f32"` or `"f16"`."""
-        return self.core.storage
+        return self._core.storage
 
     @property
     def durability(self) -> str:
         """`"normal"` or `"full"`."""
-        return self.core.durability
+        return self._core.durability
 
     @property
     def read_only(self) -> bool:
         """Whether every writing method raises `ReadOnlyError`."""
-        return self.core.read_only
+        return self._core.read_only
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self.core.closed
+        return self._core.closed
 
     @property
     def encoder(self) -> Encoder | None:
@@ -170,7 +170,7 @@ class StoreFile:
     @property
     def hnsw(self) -> HnswConfig:
         """The graph's settings in effect."""
-        return HnswConfig(**self.core.hnsw)
+        return HnswConfig(**self._core.hnsw)
 
     def _encode(self, field: str, given: Sequence[Any], role: str = "document") -> npt.NDArray[np.float32]:
         """Return embeddings of texts and tasks."""
@@ -179,9 +179,9 @@ class StoreFile:
         from precedent.encoders import task_text
 
         made = self._encoder.encode([task_text(item) for item in given], role=role)
-        return checks.matrix("encoder", made, self.core.dimension, len(given))
+        return checks.matrix("encoder", made, self._core.dimension, len(given))
 
-    def query_vector(self, state: Any, field: str = "state", role: str = "query") -> npt.NDArray[np.float32]:
+    def _query_vector(self, state: Any, field: str = "state", role: str = "query") -> npt.NDArray[np.float32]:
         """Return a state as the core takes it, `[d]` float32; text and tasks are encoded.
 
         Raises:
@@ -189,14 +189,14 @@ class StoreFile:
         """
         if type(state) is not np.ndarray and isinstance(state, (str, Mapping)):
             state = self._encode(field, [state], role)[0]
-        return checks.vector(field, state, self.core.dimension)
+        return checks.vector(field, state, self._core.dimension)
 
-    def query_matrix(self, states: Any, field: str = "states") -> npt.NDArray[np.float32]:
+    def _query_matrix(self, states: Any, field: str = "states") -> npt.NDArray[np.float32]:
         """Return states as the core takes them, `[q, d]` float32; texts and tasks are encoded.
 
         Raises:
-            ValidationError: See `query_vector`.
+            ValidationError: See `_query_vector`.
         """
         if has_text(states):
             states = self._encode(field, list(states), "query")
-        return checks.matrix(field, states, self.core.dimension)
+        return checks.matrix(field, states, self._core.dimension)

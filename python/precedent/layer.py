@@ -14,6 +14,8 @@ from precedent.network import Gradients, NetworkWeights, Prediction, TrainingMet
 if TYPE_CHECKING:
     import os
 
+    from precedent._core import Layer
+
 __all__ = ["DecisionLayer"]
 
 Floats = npt.NDArray[np.float32]
@@ -62,10 +64,10 @@ class DecisionLayer:
         ValidationError: A setting of the wrong kind or range.
     """
 
-    __slots__ = ("_settings", "core")
+    __slots__ = ("_core", "_settings")
 
     # The compiled layer, for the rest of this package.
-    core: _core.Layer
+    _core: Layer
     _settings: dict[str, Any]
 
     def __init__(
@@ -109,15 +111,15 @@ class DecisionLayer:
         self._take(_core.Layer(given))
 
     @classmethod
-    def of(cls, core: _core.Layer) -> Self:
+    def _of(cls, core: Layer) -> Self:
         """Return the face of a layer of the core; what a workspace makes of the file's model."""
         layer = object.__new__(cls)
         layer._take(core)
         return layer
 
-    def _take(self, core: _core.Layer) -> None:
+    def _take(self, core: Layer) -> None:
         # All but the return range, which a trainer may set, stay as they are: no need to ask again.
-        self.core = core
+        self._core = core
         self._settings = core.settings
 
     @property
@@ -157,32 +159,32 @@ class DecisionLayer:
     @property
     def return_range(self) -> tuple[float, float]:
         """The returns that are mapped to 0 and 1."""
-        return self.core.return_range
+        return self._core.return_range
 
     @property
     def settings(self) -> DecisionLayerConfig:
         """All settings: those it was made with, and the return range that a trainer set."""
-        return DecisionLayerConfig(**self.core.settings)
+        return DecisionLayerConfig(**self._core.settings)
 
     @property
     def trained(self) -> bool:
         """Whether it learned, or was given weights; before that it refuses to predict."""
-        return self.core.trained
+        return self._core.trained
 
     @property
     def calibrated(self) -> bool:
         """Whether its predictions have a confidence."""
-        return self.core.calibrated
+        return self._core.calibrated
 
     @property
     def timesteps(self) -> bool:
         """Whether it was trained with step numbers; only then does a rollout pass them."""
-        return self.core.timesteps
+        return self._core.timesteps
 
     @property
     def encoder(self) -> str | None:
         """The fingerprint of the encoder whose states it was trained on."""
-        return self.core.encoder
+        return self._core.encoder
 
     @property
     def inference(self) -> str:
@@ -192,11 +194,11 @@ class DecisionLayer:
         65,536 weights, and those whose answers it would move by more than 1 %, answer in float32 anyway.
         It touches neither training nor losses, and no file keeps it.
         """
-        return self.core.inference
+        return self._core.inference
 
     @inference.setter
     def inference(self, name: Literal["bf16", "f32"]) -> None:
-        self.core.set_inference(checks.choice("inference", name, ("bf16", "f32")))
+        self._core.set_inference(checks.choice("inference", name, ("bf16", "f32")))
 
     @property
     def inference_error(self) -> float:
@@ -205,12 +207,12 @@ class DecisionLayer:
         It is the largest error among eight questions, measured when the weights are rounded: of states that a
         trainer kept, else of random ones. It is never above 0.01.
         """
-        return self.core.inference_error
+        return self._core.inference_error
 
     @property
     def members(self) -> tuple[Self, ...]:
         """Copies of the networks whose mean it answers with, each as a layer of its own; mostly one."""
-        return tuple(type(self).of(member) for member in self.core.members)
+        return tuple(type(self)._of(member) for member in self._core.members)
 
     def predict(
         self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
@@ -227,7 +229,7 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.predict(*questions.one(self.state_size, state, desired_return, context, timestep))
+        return self._core.predict(*questions.one(self.state_size, state, desired_return, context, timestep))
 
     def predict_many(
         self, states: Any, desired_returns: Any, *, contexts: Any = None, timesteps: Any = None
@@ -238,7 +240,7 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.predict_many(
+        return self._core.predict_many(
             *questions.several(
                 self.state_size, states, desired_returns, contexts, timesteps, "desired_returns"
             )
@@ -276,7 +278,7 @@ class DecisionLayer:
         if not 0.0 < coverage < 1.0:
             raise checks.refuse("coverage", "a number between 0 and 1", coverage)
         asked = questions.one(self.state_size, state, desired_return, context, timestep)
-        action, confidence, low, high = self.core.predict_with_confidence(*asked, coverage)
+        action, confidence, low, high = self._core.predict_with_confidence(*asked, coverage)
         action.flags.writeable = False
         return Prediction(action=action, confidence=confidence, low=low, high=high)
 
@@ -286,7 +288,7 @@ class DecisionLayer:
         Raises:
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.inputs(*questions.several(self.state_size, states, returns, contexts, timesteps))
+        return self._core.inputs(*questions.several(self.state_size, states, returns, contexts, timesteps))
 
     def calibrate(
         self, states: Any, actions: Any, returns: Any, *, contexts: Any = None, timesteps: Any = None
@@ -306,7 +308,7 @@ class DecisionLayer:
         """
         asked = questions.several(self.state_size, states, returns, contexts, timesteps)
         targets = checks.matrix("actions", actions, self.action_size, len(asked[0]))
-        self.core.calibrate(asked[0], targets, *asked[1:])
+        self._core.calibrate(asked[0], targets, *asked[1:])
 
     def seed_confidence(
         self, state: Any, desired_return: float, *, context: Any = None, timestep: int | None = None
@@ -319,7 +321,7 @@ class DecisionLayer:
             NotTrainedError: The layer never learned.
             ValidationError: Something of another kind or size, or not finite.
         """
-        return self.core.seed_confidence(
+        return self._core.seed_confidence(
             *questions.one(self.state_size, state, desired_return, context, timestep)
         )
 
@@ -348,7 +350,7 @@ class DecisionLayer:
             TrainingError: The loss is not finite; the weights stay as they were.
         """
         batch = questions.batch(self._sizes, states, actions, returns, contexts, timesteps, weights)
-        return _metrics(self.core.train(*batch))
+        return _metrics(self._core.train(*batch))
 
     def gradients(
         self,
@@ -372,7 +374,7 @@ class DecisionLayer:
             TrainingError: The loss or the gradient is not finite.
         """
         batch = questions.batch(self._sizes, states, actions, returns, contexts, timesteps, weights)
-        flat, loss, weight = self.core.gradient(*batch)
+        flat, loss, weight = self._core.gradient(*batch)
         flat.flags.writeable = False
         return Gradients(flat=flat, loss=loss, weight=weight)
 
@@ -392,11 +394,11 @@ class DecisionLayer:
         parameters = (inputs + 1) * hidden + (hidden + 1) * outputs
         flat = checks.vector("gradients.flat", gradients.flat, parameters)
         checks.finite("gradients.flat", flat)
-        return _metrics(self.core.apply(flat, checks.number("gradients.loss", gradients.loss)))
+        return _metrics(self._core.apply(flat, checks.number("gradients.loss", gradients.loss)))
 
     def get_weights(self) -> NetworkWeights:
         """Return float32 copies of the weights; of an ensemble those of `members[0]`."""
-        w1, b1, w2, b2 = self.core.weights()
+        w1, b1, w2, b2 = self._core.weights()
         return NetworkWeights(W1=w1, b1=b1, W2=w2, b2=b2)
 
     def set_weights(self, weights: NetworkWeights) -> None:
@@ -408,7 +410,7 @@ class DecisionLayer:
         if not isinstance(weights, NetworkWeights):
             raise checks.refuse("weights", "NetworkWeights", weights)
         inputs, hidden, actions = 3 * self.state_size, self.hidden_size, self.action_size
-        self.core.set_weights(
+        self._core.set_weights(
             checks.matrix("W1", weights.W1, hidden, inputs),
             checks.vector("b1", weights.b1, hidden),
             checks.matrix("W2", weights.W2, actions, hidden),
@@ -428,7 +430,7 @@ class DecisionLayer:
             ValidationError: Something of another kind or size, or not finite.
         """
         given = checks.matrix("states", states, self.state_size)
-        return self.core.context_of(given, checks.matrix("actions", actions, self.action_size, len(given)))
+        return self._core.context_of(given, checks.matrix("actions", actions, self.action_size, len(given)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, settings, optimizer state and calibration as MessagePack, atomically.
@@ -436,7 +438,7 @@ class DecisionLayer:
         Raises:
             StorageError: The file cannot be written.
         """
-        self.core.save(checks.path("path", path))
+        self._core.save(checks.path("path", path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -445,7 +447,7 @@ class DecisionLayer:
         Raises:
             StorageError: No such file, or one that is damaged, truncated or of another program.
         """
-        return cls.of(_core.Layer.load(checks.path("path", path)))
+        return cls._of(_core.Layer.load(checks.path("path", path)))
 
     def export_safetensors(self, path: str | os.PathLike[str]) -> None:
         """Write the tensors W1, b1, W2, b2, with the settings as metadata.
@@ -454,7 +456,7 @@ class DecisionLayer:
             ValidationError: An ensemble: export its members one by one.
             StorageError: The file cannot be written.
         """
-        self.core.export_safetensors(checks.path("path", path))
+        self._core.export_safetensors(checks.path("path", path))
 
     @classmethod
     def from_safetensors(cls, path: str | os.PathLike[str]) -> Self:
@@ -463,7 +465,7 @@ class DecisionLayer:
         Raises:
             StorageError: No such file, or one that is damaged or of another program.
         """
-        return cls.of(_core.Layer.from_safetensors(checks.path("path", path)))
+        return cls._of(_core.Layer.from_safetensors(checks.path("path", path)))
 
     def __repr__(self) -> str:
         sizes = f"{3 * self.state_size} -> {self.hidden_size} -> {self.action_size}"

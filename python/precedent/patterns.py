@@ -101,7 +101,7 @@ class PatternLibrary:
     def __init__(self, store: TrajectoryStore) -> None:
         check_store(store)
         self._store = store
-        self._core = _core.Patterns(store.core)
+        self._core = _core.Patterns(store._core)
 
     @property
     def store(self) -> TrajectoryStore:
@@ -206,7 +206,7 @@ class PatternLibrary:
                 pattern=_pattern(row),
             )
             for similarity, score, low, high, row in self._core.matching(
-                self._store.query_vector(state),
+                self._store._query_vector(state),
                 checks.integer("k", k, low=1, clamp=True),
                 checks.integer("neighbors", neighbors, low=1, clamp=True),
                 checks.number("min_similarity", min_similarity),

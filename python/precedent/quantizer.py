@@ -44,12 +44,12 @@ class Quantizer:
     @property
     def bytes_per_vector(self) -> int:
         """Bytes of an encoded row."""
-        return self._store.core.quantizer.bytes_per_vector(query=False)
+        return self._store._core.quantizer.bytes_per_vector(query=False)
 
     @property
     def bytes_per_query(self) -> int:
         """Bytes of an encoded query; more than a row's where codes are binary."""
-        return self._store.core.quantizer.bytes_per_vector(query=True)
+        return self._store._core.quantizer.bytes_per_vector(query=True)
 
     def encode(self, states: Any, role: Literal["row", "query"] = "row") -> npt.NDArray[np.uint8]:
         """Return codes `[n, bytes_per_vector]` of states `[n, d]`, or of one `[d]`.
@@ -64,8 +64,8 @@ class Quantizer:
         query = checks.choice("role", role, ("row", "query")) == "query"
         given = np.asarray(states)
         one = given.ndim == 1 and given.dtype.kind in "fiu"
-        matrix = self._store.query_matrix(given[np.newaxis] if one else states)
-        return self._store.core.quantizer.encode(matrix, query)
+        matrix = self._store._query_matrix(given[np.newaxis] if one else states)
+        return self._store._core.quantizer.encode(matrix, query)
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the states `[n, d]` that codes of rows stand for.
@@ -73,7 +73,7 @@ class Quantizer:
         Raises:
             ValidationError: Not codes of rows of this store.
         """
-        return self._store.core.quantizer.decode(code_matrix(codes, self.bytes_per_vector))
+        return self._store._core.quantizer.decode(code_matrix(codes, self.bytes_per_vector))
 
 
 def code_matrix(codes: Any, width: int) -> npt.NDArray[np.uint8]:

@@ -69,10 +69,10 @@ class PrioritizedReplay:
         ValidationError: A setting of the wrong kind or range.
     """
 
-    __slots__ = ("core",)
+    __slots__ = ("_core",)
 
     # The compiled replay.
-    core: _core.Replay
+    _core: _core.Replay
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class PrioritizedReplay:
         beta_steps: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.core = _core.Replay(
+        self._core = _core.Replay(
             checks.integer("capacity", capacity, low=1),
             checks.number("alpha", alpha, low=0.0, high=1.0),
             checks.number("eps", eps),
@@ -94,32 +94,32 @@ class PrioritizedReplay:
     @property
     def capacity(self) -> int:
         """Items at most."""
-        return self.core.settings[0]
+        return self._core.settings[0]
 
     @property
     def alpha(self) -> float:
         """How much priorities matter."""
-        return self.core.settings[1]
+        return self._core.settings[1]
 
     @property
     def eps(self) -> float:
         """What is added to every |td|."""
-        return self.core.settings[2]
+        return self._core.settings[2]
 
     @property
     def beta_steps(self) -> int | None:
         """Over how many drawn items beta is annealed; None = it is not."""
-        return self.core.settings[3]
+        return self._core.settings[3]
 
     @property
     def seed(self) -> int:
         """What keys the draws."""
-        return self.core.settings[4]
+        return self._core.settings[4]
 
     @property
     def beta(self) -> float:
         """What the next `sample` uses where it is given none."""
-        return self.core.beta
+        return self._core.beta
 
     def add(self, n: int = 1, priorities: Any = None) -> npt.NDArray[np.int64]:
         """Add items and return their places, `[n]`; a full replay overwrites its oldest.
@@ -134,7 +134,7 @@ class PrioritizedReplay:
                 was added.
         """
         given = None if priorities is None else _doubles("priorities", priorities)
-        return self.core.add(checks.integer("n", n, low=1), given)
+        return self._core.add(checks.integer("n", n, low=1), given)
 
     def sample(self, n: int, beta: float | None = None, *, replace: bool = True) -> Batch:
         """Draw items.
@@ -154,7 +154,7 @@ class PrioritizedReplay:
         n = checks.integer("n", n, low=1)
         if beta is not None:
             beta = checks.number("beta", beta, low=0.0, high=1.0)
-        indices, weights, priorities = self.core.sample(n, beta, checks.flag("replace", replace))
+        indices, weights, priorities = self._core.sample(n, beta, checks.flag("replace", replace))
         return Batch(indices=indices, weights=weights, priorities=priorities)
 
     def update_priorities(self, indices: Any, td_errors: Any) -> None:
@@ -168,7 +168,7 @@ class PrioritizedReplay:
             ValidationError: Lengths differ, a place holds no item, or an error is not finite. Nothing was
                 changed.
         """
-        self.core.update(_integers("indices", indices), _doubles("td_errors", td_errors))
+        self._core.update(_integers("indices", indices), _doubles("td_errors", td_errors))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write priorities, settings and the state of the draws, atomically.
@@ -176,7 +176,7 @@ class PrioritizedReplay:
         Raises:
             StorageError: The file cannot be written.
         """
-        self.core.save(checks.path("path", path))
+        self._core.save(checks.path("path", path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -186,11 +186,11 @@ class PrioritizedReplay:
             StorageError: No such file, or one that is damaged, truncated or of another program.
         """
         replay = object.__new__(cls)
-        replay.core = _core.Replay.load(checks.path("path", path))
+        replay._core = _core.Replay.load(checks.path("path", path))
         return replay
 
     def __len__(self) -> int:
-        return self.core.size
+        return self._core.size
 
     def __bool__(self) -> bool:
         return True  # an empty replay is still one

@@ -79,7 +79,7 @@ class Rollout:
             NoActionError: See `ActionSelector.select_action`; the step then has not happened.
         """
         selector = self._selector
-        vector = selector.store.query_vector(state)
+        vector = selector.store._query_vector(state)
         layer = selector.layer
         result = selector.select_action(
             vector,
@@ -104,7 +104,7 @@ class Rollout:
         if self._selector.return_scale != "raw" or self._gamma == 0.0:
             return
         target = (self.desired_return - reward) / self._gamma
-        low, high = self._selector.store.core.quantiles("return", list(_RANGE), self._filter)
+        low, high = self._selector.store._core.quantiles("return", list(_RANGE), self._filter)
         if low is not None and high is not None:
             target = min(max(target, low), high)
         self.desired_return = target

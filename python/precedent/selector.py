@@ -168,14 +168,14 @@ class ActionSelector:
             ClosedError: The store is closed.
         """
         began = perf_counter()
-        vector = self.store.query_vector(state)
+        vector = self.store._query_vector(state)
         desired = self._desired(desired_return)
         chosen = normalised(filter)
         if context is not None:
             context = checks.finite("context", checks.vector("context", context, self.store.dimension))
         if timestep is not None:
             timestep = checks.integer("timestep", timestep)
-        condition, used = self.condition(desired, chosen)
+        condition, used = self._condition(desired, chosen)
         hits = None if condition is None or self._closed_to_retrieval() else self._search(vector, condition)
         result = self._cascade(vector, hits, desired, used, chosen, context, timestep, began)
         self._tally.add(result)
@@ -205,8 +205,8 @@ class ActionSelector:
             ValidationError: See `select_action`.
         """
         began = perf_counter()
-        self.store.require_open()
-        vectors = self.store.query_matrix(states)
+        self.store._require_open()
+        vectors = self.store._query_matrix(states)
         n = len(vectors)
         if isinstance(desired_return, Iterable) and not isinstance(desired_return, (str, bytes)):
             desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]
@@ -223,10 +223,10 @@ class ActionSelector:
         found: list[tuple[Hits | None, float | None]] = [(None, None)] * n
         for value in dict.fromkeys(desired):
             group = [i for i in range(n) if desired[i] == value]
-            condition, used = self.condition(value, chosen)
+            condition, used = self._condition(value, chosen)
             skip = condition is None or self._closed_to_retrieval()
             answers = (
-                [None] * len(group) if skip else self.search_many(vectors[group], condition, self._least())
+                [None] * len(group) if skip else self._search_many(vectors[group], condition, self._least())
             )
             for i, answer in zip(group, answers, strict=True):
                 found[i] = (answer, used)
@@ -265,7 +265,7 @@ class ActionSelector:
         """
         from precedent.rollout import Rollout
 
-        self.store.require_open()
+        self.store._require_open()
         self._desired(desired_return)
         gamma = checks.number("gamma", gamma, low=0.0, high=1.0)
         return Rollout(self, float(desired_return), gamma, filter)
@@ -325,7 +325,7 @@ class ActionSelector:
             return checks.number(name, value)
         return checks.number(name, value, low=0.0, high=1.0)
 
-    def condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
+    def _condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
         """Return the filter that holds rows to a desired return, and the number it came to.
 
         None and None where no row has a return of that kind: then nothing can be retrieved.
@@ -333,7 +333,7 @@ class ActionSelector:
         ranked, key = _SCALES[self.return_scale]
         used: float | None = desired
         if ranked is not None:
-            used = self.store.core.quantiles(ranked, [desired], chosen)[0]
+            used = self.store._core.quantiles(ranked, [desired], chosen)[0]
             if used is None:
                 return None, None
         condition = dict(chosen or {})
@@ -348,14 +348,14 @@ class ActionSelector:
 
     def _search(self, vector: npt.NDArray[np.float32], condition: Condition) -> Hits:
         k, least = self.interpolation_k, self._least()
-        return Hits(self.store.core.search(vector, k, self.metric, least, condition, False, None))  # noqa: FBT003
+        return Hits(self.store._core.search(vector, k, self.metric, least, condition, False, None))  # noqa: FBT003
 
-    def search_many(
+    def _search_many(
         self, vectors: npt.NDArray[np.float32], condition: Condition | None, threshold: float | None
     ) -> list[Hits]:
         """Return the precedents of tiers 1 and 2 for each state `[n, d]`; None = of whatever similarity."""
         k = self.interpolation_k
-        answers = self.store.core.search_many(vectors, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
+        answers = self.store._core.search_many(vectors, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
         return [Hits(found) for found in answers]
 
     def _cascade(

@@ -99,9 +99,9 @@ class TrajectoryStore(StoreFile):
         if not isinstance(trajectory, Trajectory):
             raise checks.refuse("trajectory", "a Trajectory", trajectory)
         rows = columns.of_trajectories(
-            [trajectory], self.core.dimension, self.core.action_dimension, self._encode, one=True
+            [trajectory], self._core.dimension, self._core.action_dimension, self._encode, one=True
         )
-        return self.core.insert(rows, "one")[0]
+        return self._core.insert(rows, "one")[0]
 
     def insert_batch(self, trajectories: Sequence[Trajectory] | TrajectoryBatch) -> list[str]:
         """Record steps in one transaction, all or none, and return their ids in order.
@@ -111,15 +111,15 @@ class TrajectoryStore(StoreFile):
                 written.
             ReadOnlyError: The store is read-only.
         """
-        size = self.core.dimension, self.core.action_dimension
+        size = self._core.dimension, self._core.action_dimension
         if isinstance(trajectories, TrajectoryBatch):
             rows = columns.of_batch(trajectories, *size, self._encode)
-            return self.core.insert(rows, "columns")
+            return self._core.insert(rows, "columns")
         if isinstance(trajectories, (str, bytes, Mapping)) or not hasattr(type(trajectories), "__iter__"):
             raise checks.refuse("trajectories", "Trajectory records or a TrajectoryBatch", trajectories)
         steps = list(trajectories)
         rows = columns.of_trajectories(steps, *size, self._encode) if steps else no_rows(*size)
-        return self.core.insert(rows, "records")
+        return self._core.insert(rows, "records")
 
     def search(
         self,
@@ -146,10 +146,10 @@ class TrajectoryStore(StoreFile):
         Raises:
             ValidationError: Not a state of this store, or an option out of its range; also on an empty store.
         """
-        found = self.core.search(
-            self.query_vector(state), *search_options(k, metric, threshold, filter, exact, ef_search)
+        found = self._core.search(
+            self._query_vector(state), *search_options(k, metric, threshold, filter, exact, ef_search)
         )
-        self.log_news()
+        self._log_news()
         return build.search_results(*found)
 
     def search_many(
@@ -168,8 +168,8 @@ class TrajectoryStore(StoreFile):
         Raises:
             ValidationError: See `search`.
         """
-        found = self.core.search_many(
-            self.query_matrix(states), *search_options(k, metric, threshold, filter, exact, ef_search)
+        found = self._core.search_many(
+            self._query_matrix(states), *search_options(k, metric, threshold, filter, exact, ef_search)
         )
         return [build.search_results(*answer) for answer in found]
 
@@ -203,12 +203,12 @@ class TrajectoryStore(StoreFile):
             ValidationError: See `search`.
         """
         one = is_vector(states)
-        queries = self.query_vector(states, "states")[np.newaxis] if one else self.query_matrix(states)
+        queries = self._query_vector(states, "states")[np.newaxis] if one else self._query_matrix(states)
         options = search_options(k, metric, threshold, filter, exact, ef_search)
         if options[0] * len(queries) > _MOST_ANSWERS:
             raise checks.refuse("k", f"at most {_MOST_ANSWERS // len(queries)} for {len(queries)} queries", k)
-        keys, distances = self.core.search_ids(queries, *options)
-        self.log_news()
+        keys, distances = self._core.search_ids(queries, *options)
+        self._log_news()
         return (keys[0], distances[0]) if one else (keys, distances)
 
     def search_quantized(
@@ -231,7 +231,7 @@ class TrajectoryStore(StoreFile):
         given = code_matrix(codes, self.quantizer.bytes_per_query)
         if k * len(given) > _MOST_ANSWERS:
             raise checks.refuse("k", f"at most {_MOST_ANSWERS // len(given)} for {len(given)} queries", k)
-        return self.core.quantizer.search(given, k, normalised(filter))
+        return self._core.quantizer.search(given, k, normalised(filter))
 
     @property
     def quantizer(self) -> Quantizer:
@@ -244,8 +244,8 @@ class TrajectoryStore(StoreFile):
         Raises:
             ValidationError: Not a state of this store.
         """
-        query = self.query_vector(state, role="document")
-        return build.trajectories(self.core.by_state(query, normalised(filter)))
+        query = self._query_vector(state, role="document")
+        return build.trajectories(self._core.by_state(query, normalised(filter)))
 
     def get(self, id: str | int) -> Trajectory:
         """Return one step by its id or row key.
@@ -265,14 +265,14 @@ class TrajectoryStore(StoreFile):
             ValidationError: Neither ids nor keys.
         """
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and ids.ndim == 1:
-            return build.trajectories(self.core.get_keys(ids.astype(np.int64)))
+            return build.trajectories(self._core.get_keys(ids.astype(np.int64)))
         listed = several("ids", ids)
         if listed and not isinstance(listed[0], str):
             keys = [
                 checks.integer(f"ids[{i}]", key, low=-(2**63), high=2**63 - 1) for i, key in enumerate(listed)
             ]
-            return build.trajectories(self.core.get_keys(np.array(keys, np.int64)))
-        return build.trajectories(self.core.get(id_texts(listed)))
+            return build.trajectories(self._core.get_keys(np.array(keys, np.int64)))
+        return build.trajectories(self._core.get(id_texts(listed)))
 
     def get_episode(self, id: str) -> Episode:
         """Return an episode with its steps in order. It is gone with its last step.
@@ -280,7 +280,7 @@ class TrajectoryStore(StoreFile):
         Raises:
             NotFoundError: No such episode.
         """
-        name, total_reward, success, metadata, steps = self.core.episode(checks.text("id", id))
+        name, total_reward, success, metadata, steps = self._core.episode(checks.text("id", id))
         return Episode(
             id=name,
             trajectories=tuple(build.trajectories(steps)),
@@ -295,7 +295,7 @@ class TrajectoryStore(StoreFile):
         Raises:
             ValidationError: Not a filter.
         """
-        return iter(self.core.episode_names(normalised(filter)))
+        return iter(self._core.episode_names(normalised(filter)))
 
     def set_episode(
         self,
@@ -315,7 +315,7 @@ class TrajectoryStore(StoreFile):
             NotFoundError: No such episode.
             ReadOnlyError: The store is read-only.
         """
-        self.core.set_episode(
+        self._core.set_episode(
             checks.text("id", id),
             None if success is None else checks.flag("success", success),
             None if metadata is None else checks.json_text("metadata", metadata),
@@ -329,7 +329,7 @@ class TrajectoryStore(StoreFile):
             ValidationError: An id is given twice.
             ReadOnlyError: The store is read-only.
         """
-        return self.core.delete(id_texts(several("ids", ids)))
+        return self._core.delete(id_texts(several("ids", ids)))
 
     def iter_batches(self, filter: Filter | None = None, size: int = 1024) -> Iterator[TrajectoryBatch]:
         """Walk the steps that are there now and match, in insertion order, `size` at a time.
@@ -340,12 +340,12 @@ class TrajectoryStore(StoreFile):
             ValidationError: Not a filter, or a size below 1.
         """
         size = checks.integer("size", size, low=1, clamp=True)
-        keys = self.core.keys_matching(normalised(filter))
+        keys = self._core.keys_matching(normalised(filter))
         return self._batches(keys, size)
 
     def _batches(self, keys: npt.NDArray[np.int64], size: int) -> Iterator[TrajectoryBatch]:
         for start in range(0, len(keys), size):
-            batch = build.batch(self.core.columns_of(keys[start : start + size]))
+            batch = build.batch(self._core.columns_of(keys[start : start + size]))
             if len(batch):
                 yield batch
 
@@ -365,7 +365,7 @@ class TrajectoryStore(StoreFile):
             NotFoundError: No such episode.
             ReadOnlyError: The store is read-only.
         """
-        return self.core.compute_returns(
+        return self._core.compute_returns(
             checks.text("episode_id", episode_id),
             checks.number("gamma", gamma, low=0.0, high=1.0),
             None if tail is None else checks.number("tail", tail),
@@ -381,7 +381,7 @@ class TrajectoryStore(StoreFile):
         Raises:
             ReadOnlyError: The store is read-only.
         """
-        return self.core.compute_all_returns(
+        return self._core.compute_all_returns(
             checks.number("gamma", gamma, low=0.0, high=1.0), checks.flag("missing_only", missing_only)
         )
 
@@ -414,7 +414,7 @@ class TrajectoryStore(StoreFile):
             ValidationError: A negative or NaN limit, or an unknown unit.
             ReadOnlyError: The store is read-only.
         """
-        return self.core.prune(
+        return self._core.prune(
             None if keep_days is None else checks.number("keep_days", keep_days, low=0.0),
             None if min_return is None else checks.number("min_return", min_return, finite=False),
             None if max_size is None else checks.integer("max_size", max_size, clamp=True),
@@ -425,8 +425,8 @@ class TrajectoryStore(StoreFile):
 
     def get_stats(self) -> TrajectoryStats:
         """Return what is in the store and what it takes."""
-        self.log_news()
-        return TrajectoryStats(**self.core.stats())
+        self._log_news()
+        return TrajectoryStats(**self._core.stats())
 
     def verify(self, deep: bool = False) -> VerifyReport:  # noqa: FBT001, FBT002
         """Check the file: SQLite's own check, a vector for each row, dimensions, finite values.
@@ -434,7 +434,7 @@ class TrajectoryStore(StoreFile):
         Args:
             deep: Also compare what is derived with the rows, the saved index included.
         """
-        ok, problems, rows, checked, seconds = self.core.verify(checks.flag("deep", deep))
+        ok, problems, rows, checked, seconds = self._core.verify(checks.flag("deep", deep))
         return VerifyReport(ok=ok, problems=tuple(problems), rows=rows, checked=checked, seconds=seconds)
 
     def flush(self) -> None:
@@ -442,13 +442,13 @@ class TrajectoryStore(StoreFile):
 
         Nothing needs this: rows that are not linked yet are found by scan.
         """
-        self.core.flush()
-        self.log_news()
+        self._core.flush()
+        self._log_news()
 
     def rebuild_index(self) -> None:
         """Drop what is derived, build it again from the rows, and wait until that is done."""
-        self.core.rebuild_index()
-        self.log_news()
+        self._core.rebuild_index()
+        self._log_news()
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the database, while others read and write it; the copy is a whole store.
@@ -456,4 +456,4 @@ class TrajectoryStore(StoreFile):
         Raises:
             AccessError: The copy cannot be written there.
         """
-        self.core.backup(checks.path("path", path))
+        self._core.backup(checks.path("path", path))

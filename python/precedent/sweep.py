@@ -145,7 +145,7 @@ def swept(
         tuple(
             Trial(
                 settings=setting,
-                layer=DecisionLayer.of(_core.Layer.from_bytes(learned)),
+                layer=DecisionLayer._of(_core.Layer.from_bytes(learned)),
                 report=training_report(told),
             )
             for setting, (told, learned) in zip(given, outcomes, strict=True)
@@ -179,7 +179,7 @@ def _tasks(
             raise type(why)(f"{place}: {why}") from None
         if options["save_path"] is not None:
             options["save_path"] = str(Path(options["save_path"]) / f"trial-{at}")
-        yield _Task(Source(store), layer.core.to_bytes(), options, conditions, halt)
+        yield _Task(Source(store), layer._core.to_bytes(), options, conditions, halt)
 
 
 def core_settings(settings: OfflineTrainerConfig) -> dict[str, Any]:

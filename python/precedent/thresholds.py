@@ -304,7 +304,7 @@ def _seen(
 
 
 def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str], desired: float) -> _Asked:
-    condition, _ = selector.condition(desired, chosen)
+    condition, _ = selector._condition(desired, chosen)
     good = [] if condition is None else list(selector.store.episodes(condition))
     asked = [name for name in good if name not in seen]
     parts = []
@@ -316,7 +316,7 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
         others = {**(condition or {}), "episode_id": [name for name in good if name != asked[i]]}
         own = {**(condition or {}), "episode_id": [asked[i]]}
         for states, taken, patterns, network in _steps_of(selector, asked[i], own, desired):
-            found = selector.search_many(states, others, None) if len(good) > 1 else _nothing(taken)
+            found = selector._search_many(states, others, None) if len(good) > 1 else _nothing(taken)
             parts.append((patterns, taken, network, found, np.full(len(taken), episode)))
             steps += len(taken)
     if steps < _FEWEST:

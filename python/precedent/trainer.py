@@ -245,14 +245,14 @@ class OfflineTrainer:
         *,
         resume: bool,
     ) -> Generator[EpochMetrics, None, TrainingReport]:
-        self._store.require_open()
-        store, layer, settings = self._store, self._layer.core, core_settings(self._settings)
+        self._store._require_open()
+        store, layer, settings = self._store, self._layer._core, core_settings(self._settings)
         if self._executor is not None:
             whole = elsewhere(self._executor, store, layer, settings, conditions, resume=resume)
             self._learned.append(conditions)
             yield from self._told(whole["epochs"])
             return _judged(training_report(whole))
-        run = _core.TrainingRun(store.core, layer, settings, self._settings.ensemble, conditions, resume)
+        run = _core.TrainingRun(store._core, layer, settings, self._settings.ensemble, conditions, resume)
         self._learned.append(conditions)
         yield from self._told(iter(run.next_epoch, None))
         return _judged(training_report(run.finish()))
@@ -289,7 +289,7 @@ class OfflineTrainer:
             ValidationError: An option of the wrong kind or range, or one that does not exist; no run began.
             InsufficientDataError: See `train`; so for the others. It ends the other runs.
         """
-        self._store.require_open()
+        self._store._require_open()
         base = (self._layer.settings, self._settings)
         return swept(self._executor, self._store, base, settings, normalised(filter))
 
@@ -316,7 +316,7 @@ class OfflineTrainer:
             InsufficientDataError: No step matches.
             TrainingError: With an executor of processes: the store was written to before all had begun.
         """
-        self._store.require_open()
+        self._store._require_open()
         conditions = normalised(filter)
         arguments = (
             core_settings(self._settings),
@@ -325,7 +325,7 @@ class OfflineTrainer:
             checks.flag("include_training", include_training),
             checks.flag("keep_predictions", keep_predictions),
         )
-        told = assess(self._executor, self._store, self._layer.core, arguments)
+        told = assess(self._executor, self._store, self._layer._core, arguments)
         return evaluation_report(told, self._layer.action_size)
 
     def __repr__(self) -> str:

@@ -155,14 +155,14 @@ class Workspace:
     @property
     def trajectories(self) -> TrajectoryStore:
         """The store; its `close` does nothing."""
-        return TrajectoryStore.lend(self._opened())
+        return TrajectoryStore._lend(self._opened())
 
     @property
     def patterns(self) -> PatternLibrary:
         """The patterns of the store."""
         store = self._opened()
         if self._patterns is None:
-            self._patterns = PatternLibrary(TrajectoryStore.lend(store))
+            self._patterns = PatternLibrary(TrajectoryStore._lend(store))
         return self._patterns
 
     @property
@@ -177,8 +177,8 @@ class Workspace:
         store = self._opened()
         if self._layer is None:
             options = self._layer_options(store)
-            kept = store.core.load_model(_LAYER)
-            self._layer = DecisionLayer(**options) if kept is None else DecisionLayer.of(kept)
+            kept = store._core.load_model(_LAYER)
+            self._layer = DecisionLayer(**options) if kept is None else DecisionLayer._of(kept)
             if kept is not None:
                 _check_kept(self._layer, options)
         return self._layer
@@ -223,7 +223,7 @@ class Workspace:
         Raises:
             ReadOnlyError: The file was opened read-only.
         """
-        return self._opened().core.save_model(_LAYER, self.layer.core)
+        return self._opened()._core.save_model(_LAYER, self.layer._core)
 
     def close(self) -> None:
         """Close the file. Again: nothing happens."""
