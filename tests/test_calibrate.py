@@ -344,3 +344,14 @@ def test_a_tier_that_is_better_by_chance_alone_is_closed():
             found = selector_of(store, epochs=1).calibrate(desired_return=0.0, apply=False)
             opened += found.exact_count + found.interpolation_count > found.steps / 10
     assert opened <= 3
+
+
+def test_one_episode_however_long_opens_no_tier(memory):
+    """Its precedents are right and the network knows nothing; but nobody has seen another episode."""
+    states, went, good = by_heart(1200, situations=20)
+    fill(memory, states, went, good, length=600)
+    selector = selector_of(memory, epochs=1)
+    useless(selector)
+    found = selector.calibrate(desired_return=0.0, trained_on={"episode_id": "episode-9"}, apply=False)
+    assert (found.episodes, found.exact_count + found.interpolation_count) == (2, 0)
+    assert found.exact[-1].agreement > found.network_agreement + 0.3

@@ -285,8 +285,8 @@ class ActionSelector:
         The held-out episodes that reached the desired return are asked again, each without its own steps. A
         tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
         never agrees at least as often as the network does, or is not sure (to one side of 95 %) to lose no
-        more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps to be
-        that sure.
+        more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps of at
+        least three episodes to be that sure.
 
         Args:
             filter: Which episodes count, as precedents too.

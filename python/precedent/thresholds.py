@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float32]
 _MOST, _FEWEST = 2_048, 20
 # A tier agrees less often than the network in no more than this share of its steps, to one side of 95 %.
 _LOSS, _SURE = 0.02, 1.645
+# Steps of one episode are alike: of so few episodes nothing follows for others.
+_WITNESSES = 3
 # Where none of n steps differs, up to 3 / n of all may, as surely: (3 / 1.645)^2.
 _UNSEEN = 3.33
 # Thresholds tried for each tier.
@@ -206,7 +208,7 @@ def _holds(gains: Doubles, episodes: npt.NDArray[np.intp]) -> bool:
     of the sum is what the steps tell, or the episodes as wholes, and a little more for what was never seen.
     """
     total = float(gains.sum())
-    if not len(gains) or total < 0:
+    if len(np.unique(episodes)) < _WITNESSES or total < 0:
         return False
     by_episode = np.bincount(episodes, gains)
     variance = max(float((gains**2).sum()), float((by_episode**2).sum())) + _UNSEEN
