@@ -47,6 +47,12 @@ impl Bits {
         self.words[at / 64] >> (at % 64) & 1 == 1
     }
 
+    /// Puts `at` into the set or takes it out.
+    pub fn set(&mut self, at: usize, value: bool) {
+        let word = &mut self.words[at / 64];
+        *word = *word & !(1 << (at % 64)) | u64::from(value) << (at % 64);
+    }
+
     /// Takes `at` out of the set.
     pub fn unset(&mut self, at: usize) {
         self.words[at / 64] &= !(1 << (at % 64));
@@ -136,6 +142,11 @@ mod tests {
         assert_eq!(bits.count(), expected.len());
         bits.unset(64);
         assert!(!bits.get(64) && bits.get(63));
+        for (at, value) in [(64, true), (63, false), (63, true), (64, false)] {
+            bits.set(at, value);
+            assert_eq!(bits.get(at), value);
+        }
+        assert_eq!(bits.count(), expected.len() - 1);
         let column: Vec<usize> = (0..200).collect();
         bits.narrow(&column, |i| i >= 100);
         assert_eq!(bits.iter().next(), Some(102));

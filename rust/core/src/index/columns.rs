@@ -75,6 +75,15 @@ impl Columns {
         self.live.get(at).then_some(Slot(at as u32))
     }
 
+    /// The living steps of the episode at `place`, if all of them are among the `most` newest rows.
+    pub(super) fn newest_steps(&self, place: u32, most: usize) -> Option<Vec<Slot>> {
+        let rows = self.episodes.rows(place);
+        let newest = (self.len().saturating_sub(most)..self.len()).rev();
+        let steps = newest.filter(|&at| self.episode[at] == place && self.live.get(at));
+        let steps: Vec<Slot> = steps.map(|at| Slot(at as u32)).take(rows).collect();
+        (steps.len() == rows).then_some(steps)
+    }
+
     pub(super) fn agent(&self, slot: Slot) -> Option<LabelId> {
         let Agent(label) = self.agent_type[slot.at()];
         (label != Agent::NONE).then_some(LabelId(label))
@@ -246,6 +255,11 @@ impl Episodes {
     /// The total reward; NaN while nobody told it.
     pub(super) fn total(&self, place: u32) -> f64 {
         self.table[place as usize].total
+    }
+
+    /// Its living rows.
+    fn rows(&self, place: u32) -> usize {
+        self.table[place as usize].rows as usize
     }
 
     /// Sets the total reward and returns the place and the total before (NaN if there was none).

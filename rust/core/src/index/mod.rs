@@ -16,6 +16,7 @@ mod originals;
 mod quantile;
 pub(crate) mod save;
 mod scan;
+mod selected;
 pub(crate) mod sidecar;
 
 use std::sync::atomic::AtomicBool;
@@ -36,6 +37,7 @@ use filter::Criteria;
 use originals::Copied;
 use quantile::Quantiles;
 use scan::{Scan, Walk, Workspace};
+use selected::{Selected, Selections};
 
 pub(crate) use cost::worth;
 
@@ -85,7 +87,7 @@ pub struct Hit {
 /// The memory that searches work in; give each thread its own and keep it, then searching allocates next to nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    rows: Bits,
+    selected: Selected,
     space: Workspace,
 }
 
@@ -115,6 +117,7 @@ pub struct Index {
     graph: Arc<Graph>,
     copied: Option<Copied>,
     quantiles: Mutex<Quantiles>,
+    selections: Mutex<Selections>,
     /// What was linked when the index was last saved, and what was removed since.
     saved: Saved,
 }
@@ -144,6 +147,7 @@ impl Index {
             graph: Arc::new(graph),
             copied: None,
             quantiles: Mutex::default(),
+            selections: Mutex::default(),
             saved: Saved::default(),
         }
     }
@@ -154,15 +158,17 @@ impl Index {
         let slot = self.columns.push(entry);
         let node = self.graph.push(state);
         debug_assert_eq!(node.0, slot.0, "columns and graph count alike");
-        quantiles(&mut self.quantiles).enter(&self.columns, slot);
+        alone(&mut self.quantiles).enter(&self.columns, slot);
+        alone(&mut self.selections).append(&self.columns, slot);
     }
 
     /// Takes rows out; keys that are not there are ignored. They are in no answer from now on.
     pub fn remove(&mut self, keys: &[RowKey]) {
         for &key in keys {
             if let Some(slot) = self.columns.slot(key) {
-                quantiles(&mut self.quantiles).leave(&self.columns, slot);
+                alone(&mut self.quantiles).leave(&self.columns, slot);
                 self.columns.bury(slot);
+                alone(&mut self.selections).change(&self.columns, slot);
                 self.saved.removed += 1;
             }
         }
@@ -205,7 +211,8 @@ impl Index {
         if let Some(copied) = &mut self.copied {
             copied.keep(kept);
         }
-        quantiles(&mut self.quantiles).forget();
+        alone(&mut self.quantiles).forget();
+        alone(&mut self.selections).forget();
     }
 
     fn is_worn(&self) -> bool {
@@ -220,10 +227,11 @@ impl Index {
     /// Sets a row's return; a key that is not there is ignored.
     pub fn set_return(&mut self, key: RowKey, ret: Option<f64>) {
         if let Some(slot) = self.columns.slot(key) {
-            let quantiles = quantiles(&mut self.quantiles);
+            let quantiles = alone(&mut self.quantiles);
             quantiles.leave(&self.columns, slot);
             self.columns.ret[slot.at()] = ret.unwrap_or(f64::NAN);
             quantiles.enter(&self.columns, slot);
+            alone(&mut self.selections).change(&self.columns, slot);
         }
     }
 
@@ -231,7 +239,8 @@ impl Index {
     /// `min_episode_reward` matches it and [`Scale::Episode`] leaves it out.
     pub fn set_episode_total(&mut self, episode: EpisodeId, total_reward: f64) {
         let (place, old) = self.columns.episodes.set_total(episode, total_reward);
-        quantiles(&mut self.quantiles).retotal(place, old, total_reward);
+        alone(&mut self.quantiles).retotal(place, old, total_reward);
+        alone(&mut self.selections).retotal(&self.columns, place, old, total_reward);
     }
 
     /// Rows in the index.
@@ -252,7 +261,11 @@ impl Index {
     /// Anonymous bytes held.
     pub fn bytes(&self) -> usize {
         let copied = self.copied.as_ref().map_or(0, Copied::bytes);
-        self.columns.bytes() + self.graph.bytes() + copied + self.asked().bytes()
+        self.columns.bytes()
+            + self.graph.bytes()
+            + copied
+            + self.asked().bytes()
+            + self.chosen().bytes()
     }
 
     /// Facts of one row, for those who vote over neighbours.
@@ -319,13 +332,9 @@ impl Index {
     ) -> Result<Vec<Hit>> {
         let Question { query, metric, k, filter, ef, threshold } = *question;
         assert_eq!(query.len(), self.dimension, "a query of the index's dimension");
-        let Scratch { rows, space } = scratch;
-        let rows = if filter.is_empty() {
-            &self.columns.live
-        } else {
-            Criteria::new(filter).select(&self.columns, rows);
-            &*rows
-        };
+        let Scratch { selected, space } = scratch;
+        let chosen = self.select(filter, selected);
+        let (rows, matches) = self.among(chosen.as_deref());
         let scan = Scan {
             kernel: self.kernel,
             columns: &self.columns,
@@ -338,7 +347,7 @@ impl Index {
             stop,
         };
         let ef = ef.filter(|_| metric == self.graph.params().metric);
-        let walk = ef.and_then(|ef| self.walk(rows, filter, ef));
+        let walk = ef.and_then(|ef| self.walk(rows, matches, ef));
         scan.run(rows, walk.as_ref(), originals, space)
     }
 
@@ -353,22 +362,39 @@ impl Index {
         scratch: &mut Scratch,
         stop: &AtomicBool,
     ) -> Result<Vec<(RowKey, f32)>> {
-        let Scratch { rows, space } = scratch;
-        let rows = if filter.is_empty() {
-            &self.columns.live
-        } else {
-            Criteria::new(filter).select(&self.columns, rows);
-            &*rows
-        };
-        let walk = ef.and_then(|ef| self.walk(rows, filter, ef));
+        let Scratch { selected, space } = scratch;
+        let chosen = self.select(filter, selected);
+        let (rows, matches) = self.among(chosen.as_deref());
+        let walk = ef.and_then(|ef| self.walk(rows, matches, ef));
         let found = coarse::search(&self.graph, code, k, rows, walk.as_ref(), space, stop)?;
         Ok(found.into_iter().map(|(node, far)| (self.columns.key[node.0 as usize], far)).collect())
     }
 
-    /// How `rows`, which match the filter, are walked, if that is cheaper than to scan them.
-    fn walk<'r>(&self, rows: &'r Bits, filter: &Resolved, ef: usize) -> Option<Walk<'r>> {
+    /// The rows that match; `None` is all. They are kept for the next question; `spare` is memory for them.
+    fn select(&self, filter: &Resolved, spare: &mut Selected) -> Option<Arc<Selected>> {
+        if filter.is_empty() {
+            return None;
+        }
+        let found = self.chosen().find(filter);
+        Some(found.unwrap_or_else(|| {
+            Criteria::new(filter).select(&self.columns, &mut spare.rows);
+            spare.count = spare.rows.count();
+            self.chosen().keep(filter, spare)
+        }))
+    }
+
+    /// What was chosen, else all living rows; and how many they are.
+    fn among<'r>(&'r self, chosen: Option<&'r Selected>) -> (&'r Bits, usize) {
+        chosen.map_or((&self.columns.live, self.len()), |chosen| (&chosen.rows, chosen.count))
+    }
+
+    fn chosen(&self) -> MutexGuard<'_, Selections> {
+        self.selections.lock().expect(UNPOISONED)
+    }
+
+    /// How `rows`, so many matches, are walked, if that is cheaper than to scan them.
+    fn walk<'r>(&self, rows: &'r Bits, matches: usize, ef: usize) -> Option<Walk<'r>> {
         let (every, linked) = (rows.len(), self.graph.linked());
-        let matches = if filter.is_empty() { self.len() } else { rows.count() };
         let admit = (matches < every).then_some(rows);
         cost::walks(&self.graph, matches, ef).then_some(Walk { ef, linked, matches, admit })
     }
@@ -390,10 +416,10 @@ impl Index {
     }
 }
 
-const UNPOISONED: &str = "nothing panics while it ranks";
+const UNPOISONED: &str = "nothing panics while it ranks or selects";
 
 /// Without a lock: whoever writes is alone.
-fn quantiles(kept: &mut Mutex<Quantiles>) -> &mut Quantiles {
+fn alone<T>(kept: &mut Mutex<T>) -> &mut T {
     kept.get_mut().expect(UNPOISONED)
 }
 

@@ -6,6 +6,7 @@ mod life;
 mod quantiles;
 mod saving;
 mod searches;
+mod selected;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;

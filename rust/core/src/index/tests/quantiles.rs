@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
-enum Change {
+pub(super) enum Change {
     Append,
     Remove(usize),
     Return(usize, Option<i32>),
     Total(i64, i32),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(super) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => Just(Change::Append),
         2 => (0..400_usize).prop_map(Change::Remove),
@@ -62,7 +62,12 @@ fn sorted(
     Some(low + (high - low) * position.fract())
 }
 
-fn apply(index: &mut Index, totals: &mut BTreeMap<EpisodeId, f64>, next: &mut i64, change: Change) {
+pub(super) fn apply(
+    index: &mut Index,
+    totals: &mut BTreeMap<EpisodeId, f64>,
+    next: &mut i64,
+    change: Change,
+) {
     match change {
         Change::Append => {
             // an episode is gone with its last row: one that comes back is told its total again, as by the store
