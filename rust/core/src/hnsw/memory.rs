@@ -7,7 +7,7 @@
     reason = "blocks begin where cache lines do, and so do their codes"
 )]
 
-use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -23,7 +23,7 @@ const FIRST: usize = 1 << 20;
 const HUGE: usize = 4 << 20;
 
 /// Blocks that one thread writes at a time, where many are added.
-const STROKE: usize = 1024;
+const STROKE: usize = 512;
 
 /// Doubling from the first segment on, these hold as many blocks as an id can name.
 const SEGMENTS: usize = 32;
@@ -90,26 +90,30 @@ impl Blocks {
         at
     }
 
-    /// Adds `count` blocks that `fill`, given which of them it is, writes on every core. They are zero before.
-    pub(super) fn extend(
+    /// Adds `count` blocks that `fill`, given which of them it is, writes on every core. They are zero before. `begin` is
+    /// told of each stretch of them first; if either fails, none is added.
+    pub(super) fn extend<E: Send>(
         &self,
         count: usize,
-        fill: impl Fn(usize, &[AtomicU32], &mut [Line]) + Sync,
-    ) {
+        begin: impl Fn(Range<usize>) -> Result<(), E> + Sync,
+        fill: impl Fn(usize, &[AtomicU32], &mut [Line]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
         let adding = self.adding.lock().expect("nothing panics while blocks are written");
         let first = self.len();
         assert!(count <= i32::MAX as usize - first, "a graph names its rows with 31 bits");
-        let write = |stroke: usize| {
-            for at in (stroke * STROKE..count).take(STROKE) {
+        on_every_core(count.div_ceil(STROKE), |stroke| {
+            let stretch = stroke * STROKE..count.min((stroke + 1) * STROKE);
+            begin(stretch.clone())?;
+            for at in stretch {
                 // SAFETY: nobody else adds while the lock is held, and every stroke has blocks of its own.
                 let (words, code) = unsafe { self.fresh(first + at) };
-                fill(at, words, code);
+                fill(at, words, code)?;
             }
-            Ok::<_, Infallible>(())
-        };
-        let Ok(()) = on_every_core(count.div_ceil(STROKE), write);
+            Ok(())
+        })?;
         self.len.store(first + count, Ordering::Release);
         drop(adding);
+        Ok(())
     }
 
     /// A block that is not counted yet, in memory that is there from now on.
@@ -230,15 +234,29 @@ mod tests {
         let write = |at: usize, words: &[AtomicU32], code: &mut [Line]| {
             words[2].store(at as u32, Ordering::Relaxed);
             code[0] = Line([at as i8; Line::LEN]);
+            Ok::<_, &str>(())
         };
         for at in 0..20_000 {
-            one_by_one.push(|words, code| write(at, words, code));
+            one_by_one.push(|words, code| write(at, words, code).unwrap());
         }
         for at in 0..7 {
-            together.push(|words, code| write(at, words, code));
+            together.push(|words, code| write(at, words, code).unwrap());
         }
-        together.extend(19_993, |at, words, code| write(at + 7, words, code));
-        together.extend(0, |_, _, _| unreachable!("no block"));
+        let (none, begun) = (together.bytes(), AtomicUsize::new(0));
+        let count = |stretch: Range<usize>| {
+            begun.fetch_add(stretch.len(), Ordering::Relaxed);
+            if stretch.contains(&9000) { Err("no") } else { Ok(()) }
+        };
+        assert_eq!(together.extend(19_993, count, |_, _, _| Ok(())), Err("no"));
+        assert_eq!(together.bytes(), none, "blocks of which some could not be written");
+        begun.store(0, Ordering::Relaxed);
+        let count = |stretch: Range<usize>| {
+            begun.fetch_add(stretch.len(), Ordering::Relaxed);
+            Ok(())
+        };
+        together.extend(19_993, count, |at, words, code| write(at + 7, words, code)).unwrap();
+        assert_eq!(begun.into_inner(), 19_993);
+        together.extend(0, |_| Err("a stretch"), |_, _, _| Err("a block")).unwrap();
         assert_eq!((together.len(), together.bytes()), (one_by_one.len(), one_by_one.bytes()));
         for at in 0..20_000 {
             let word = |blocks: &Blocks| blocks.words(at)[2].load(Ordering::Relaxed);

@@ -8,21 +8,18 @@
 //! padded to whole cache lines.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::kernel::distance::Line;
-use crate::pool::on_every_core;
 
 use super::memory::Blocks;
-use super::{FACTS, FIXED, Graph, Links, Params, UNPOISONED, fact};
+use super::{FACTS, FIXED, Graph, Links, NONE, Params, UNPOISONED, fact};
 
 /// Bytes of the head.
 pub const HEAD: usize = 20;
-
-/// Rows that one thread checks at a time.
-const STROKE: usize = 4096;
 
 /// The graph at one moment; nothing is linked while it is held.
 #[derive(Debug)]
@@ -97,7 +94,11 @@ fn write(blocks: &Blocks, len: usize, out: &mut dyn Write) -> io::Result<()> {
 
 /// Refuses a section, with a reason.
 fn corrupt<T>(why: &str) -> Result<T> {
-    Err(Error::Corrupt { what: format!("the graph in the index file is damaged: {why}") })
+    Err(damage(why))
+}
+
+fn damage(why: &str) -> Error {
+    Error::Corrupt { what: format!("the graph in the index file is damaged: {why}") }
 }
 
 impl Graph {
@@ -110,9 +111,24 @@ impl Graph {
         rows: &[u8],
         upper: &[u8],
     ) -> Result<Self> {
+        Self::read_checked(dimension, params, head, rows, upper, |_| Ok(()))
+    }
+
+    /// [`Self::read`] of rows whose bytes nobody looked at yet. `check` is asked about stretches of them, which together
+    /// are all, on every core, just before they are copied: they come from memory once. Its failure ends the reading.
+    pub fn read_checked<E: From<Error> + Send>(
+        dimension: usize,
+        params: Params,
+        head: &[u8],
+        rows: &[u8],
+        upper: &[u8],
+        check: impl Fn(Range<usize>) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
         params.check()?;
         let graph = Self::new(dimension, params);
-        let Ok(head) = <&[u8; HEAD]>::try_from(head) else { return corrupt("its head's length") };
+        let Ok(head) = <&[u8; HEAD]>::try_from(head) else {
+            return Err(damage("its head's length").into());
+        };
         let word = |at: usize| u32::from_le_bytes(head.as_chunks::<4>().0[at]);
         let (len, linked, lists) = (word(0) as usize, word(1) as usize, word(2) as usize);
         let (entry, top) = (word(3), word(4));
@@ -120,109 +136,123 @@ impl Graph {
             count.checked_mul(blocks.block_bytes()) == Some(bytes.len()) && count < FIXED as usize
         };
         if !fits(rows, len, &graph.rows) || !fits(upper, lists, &graph.upper) || linked > len {
-            return corrupt("its lengths");
+            return Err(damage("its lengths").into());
         }
-        graph.read_rows(rows);
-        graph.read_upper(upper)?;
-        graph.check_links(linked as u32)?;
-        if linked > 0 && (entry as usize >= linked || graph.level(entry) != top) {
-            return corrupt("its entry");
+        let levels = graph.read_rows(rows, linked as u32, check)?;
+        graph.read_upper(upper, linked as u32, &levels)?;
+        if linked > 0 && (entry as usize >= linked || u32::from(levels[entry as usize]) != top) {
+            return Err(damage("its entry").into());
         }
         graph.set_entry(entry, top);
         graph.linked.store(linked, Ordering::Release);
         Ok(graph)
     }
 
-    fn read_rows(&self, bytes: &[u8]) {
+    /// Reads the rows and checks their lists in layer 0; the uppermost layer of each.
+    fn read_rows<E: From<Error> + Send>(
+        &self,
+        bytes: &[u8],
+        linked: u32,
+        check: impl Fn(Range<usize>) -> Result<(), E> + Sync,
+    ) -> Result<Vec<u8>, E> {
         let (size, words) = (self.rows.block_bytes(), 4 * self.rows.words_each());
-        let mut levels = Vec::with_capacity(bytes.len() / size);
-        let mut lists = 0_u32;
-        for block in bytes.chunks_exact(size) {
-            let (at, mut level) = (words - 4 * (FACTS - fact::LEVEL), [0; 4]);
-            level.copy_from_slice(&block[at..at + 4]);
-            let level = u32::from_le_bytes(level).min(Params::TOP + 1);
-            levels.push((level, lists));
-            lists = lists.wrapping_add(level);
-        }
-        self.rows.extend(levels.len(), |at, to, lines| {
+        let count = bytes.len() / size;
+        let levels: Vec<AtomicU8> = (0..count).map(|_| AtomicU8::new(0)).collect();
+        let tree = Tree::of(count);
+        let begin = |rows: Range<usize>| check(rows.start * size..rows.end * size);
+        self.rows.extend(count, begin, |at, to, lines| {
             let (words, code) = bytes[at * size..][..size].split_at(words);
             copy(words, to);
             for (line, bytes) in lines.iter_mut().zip(code.as_chunks::<{ Line::LEN }>().0) {
                 *line = Line(bytes.map(u8::cast_signed));
             }
-            let (facts, (level, first)) = (&to[to.len() - FACTS..], levels[at]);
-            facts[fact::LEVEL].store(level, Ordering::Relaxed);
-            facts[fact::UPPER].store(first, Ordering::Relaxed);
-            facts[fact::CHILDREN].store(0, Ordering::Relaxed);
-        });
+            let (links, facts) = to.split_at(to.len() - FACTS);
+            let level = facts[fact::LEVEL].load(Ordering::Relaxed);
+            if level > Params::TOP {
+                return Err(damage("its layers").into());
+            }
+            levels[at].store(level as u8, Ordering::Relaxed);
+            let links = Links(&links[..self.room]);
+            tidy(links);
+            let children = tree.check(links, at as u32, linked, self.params.m)?;
+            facts[fact::CHILDREN].store(children, Ordering::Relaxed);
+            Ok(())
+        })?;
+        tree.finish()?;
+        Ok(levels.into_iter().map(AtomicU8::into_inner).collect())
     }
 
-    fn read_upper(&self, bytes: &[u8]) -> Result<()> {
+    /// Reads the lists of the layers above 0 and checks them.
+    fn read_upper(&self, bytes: &[u8], linked: u32, levels: &[u8]) -> Result<()> {
         let lists = bytes.len() / self.upper.block_bytes();
-        let levels = (0..self.len() as u32).map(|node| self.level(node) as usize);
-        if levels.clone().any(|level| level > Params::TOP as usize)
-            || levels.sum::<usize>() != lists
-        {
+        if levels.iter().map(|level| usize::from(*level)).sum::<usize>() != lists {
             return corrupt("its layers");
         }
-        for block in bytes.chunks_exact(self.upper.block_bytes()) {
-            self.upper.push(|to, _| copy(block, to));
+        let mut blocks = bytes.chunks_exact(self.upper.block_bytes());
+        for (node, &level) in (0..).zip(levels).filter(|(_, level)| **level > 0) {
+            let first = self.upper.len() as u32;
+            self.facts_words(node)[fact::UPPER].store(first, Ordering::Relaxed);
+            for (layer, block) in (1..=level).zip(&mut blocks) {
+                self.upper.push(|to, _| copy(block, to));
+                let links = self.links(node, u32::from(layer));
+                tidy(links);
+                let there =
+                    |next: u32| next < linked && levels[next as usize] >= layer && next != node;
+                if !links.words().all(|next| there(next) && node < linked) {
+                    return corrupt("its links");
+                }
+            }
         }
         Ok(())
     }
+}
 
-    /// Checks every list, and counts the children of every row.
-    fn check_links(&self, linked: u32) -> Result<()> {
-        let children = AtomicUsize::new(0);
-        on_every_core(self.len().div_ceil(STROKE), |stroke| {
-            for node in (stroke * STROKE..self.len()).take(STROKE) {
-                children.fetch_add(self.check_row(node as u32, linked)?, Ordering::Relaxed);
-            }
-            Ok(())
-        })?;
-        // as many links down as up, each to a row whose only parent this is: one tree of all
-        let all = linked.saturating_sub(1) as usize;
-        if children.into_inner() == all { Ok(()) } else { corrupt("its tree") }
+/// Who every row says its parent is, and whose child it is said to be.
+struct Tree {
+    parents: Vec<AtomicU32>,
+    claims: Vec<AtomicU32>,
+}
+
+impl Tree {
+    fn of(rows: usize) -> Self {
+        let nobody = || (0..rows).map(|_| AtomicU32::new(NONE)).collect();
+        Self { parents: nobody(), claims: nobody() }
     }
 
-    /// Checks the lists of a row; how many children it has.
-    fn check_row(&self, node: u32, linked: u32) -> Result<usize> {
-        for layer in 0..=self.level(node) {
-            let links = self.links(node, layer);
-            tidy(links);
-            let sound = |word: u32| {
-                let next = word & !FIXED;
-                let there = next < linked && next != node && node < linked;
-                // every row is in layer 0: nobody need look at all neighbours of all rows for that
-                there && (layer == 0 || (self.level(next) >= layer && word == next))
-            };
-            if !links.words().all(sound) {
+    /// Checks a row's links in layer 0; how many children it has.
+    fn check(&self, links: Links<'_>, node: u32, linked: u32, most: usize) -> Result<u32> {
+        let (mut parents, mut children) = (0, 0);
+        for word in links.words() {
+            let next = word & !FIXED;
+            if next >= linked || next == node || node >= linked {
                 return corrupt("its links");
             }
-        }
-        let fixed = self.links(node, 0).words().filter(|word| word & FIXED != 0);
-        let (mut parents, mut children) = (0, 0);
-        for next in fixed.clone().map(|word| word & !FIXED) {
-            let once = fixed.clone().filter(|word| word & !FIXED == next).count() == 1;
+            if word & FIXED == 0 {
+                continue;
+            }
             if next < node {
                 parents += 1;
-            } else if once && self.parent(next) == Some(node) && self.has_room(node) {
-                self.facts_words(node)[fact::CHILDREN].fetch_add(1, Ordering::Relaxed);
-                children += 1;
+                self.parents[node as usize].store(next, Ordering::Relaxed);
             } else {
-                return corrupt("its tree");
+                children += 1;
+                if self.claims[next as usize].swap(node, Ordering::Relaxed) != NONE {
+                    return corrupt("its tree");
+                }
             }
         }
-        if parents != u32::from(node > 0 && node < linked) {
-            return corrupt("its tree");
+        let wanted = u32::from(node > 0 && node < linked);
+        if parents == wanted && children as usize <= most {
+            Ok(children)
+        } else {
+            corrupt("its tree")
         }
-        Ok(children)
     }
 
-    /// The older row that a fixed link leads to.
-    fn parent(&self, node: u32) -> Option<u32> {
-        let fixed = self.links(node, 0).words().filter(|word| word & FIXED != 0);
-        fixed.map(|word| word & !FIXED).find(|&next| next < node)
+    /// Checks, once all rows are, that parents and children know each other: then it is one tree of all linked rows.
+    fn finish(self) -> Result<()> {
+        let mut both = self.parents.into_iter().zip(self.claims);
+        let agree = both.all(|(parent, claim)| parent.into_inner() == claim.into_inner());
+        if agree { Ok(()) } else { corrupt("its tree") }
     }
 }
 

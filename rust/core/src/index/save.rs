@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bits::Bits;
+use crate::error::Error;
 use crate::hnsw::{Graph, Params, Snapshot};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
-use crate::pool::on_every_core;
 
 use super::chains::Chains;
 use super::columns::{Agent, Columns, Episodes, Slot};
@@ -159,15 +159,36 @@ fn read_graph(
     if n > 0 && !blocks.len().is_multiple_of(n) {
         return Err(Unfit::Torn("the length of a section"));
     }
-    on_every_core(blocks.chunks(), |at| {
-        if stop.load(Ordering::Relaxed) { Ok(()) } else { blocks.chunk(at).map(drop) }
-    })?;
-    if stop.load(Ordering::Relaxed) {
-        return Ok(None);
-    }
     let (head, upper) = (head.checked()?, upper.checked()?);
-    let graph = Graph::read(dimension, params, head, blocks.bytes(), upper);
-    graph.map(Some).map_err(|_| Unfit::Torn("the graph"))
+    let read = Graph::read_checked(dimension, params, head, blocks.bytes(), upper, |bytes| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(NotRead::Stopped);
+        }
+        Ok(blocks.check_from(bytes)?)
+    });
+    match read {
+        Ok(graph) => Ok(Some(graph)),
+        Err(NotRead::Stopped) => Ok(None),
+        Err(NotRead::Unfit(why)) => Err(why),
+    }
+}
+
+/// Why a graph was not read.
+enum NotRead {
+    Unfit(Unfit),
+    Stopped,
+}
+
+impl From<Unfit> for NotRead {
+    fn from(why: Unfit) -> Self {
+        Self::Unfit(why)
+    }
+}
+
+impl From<Error> for NotRead {
+    fn from(_: Error) -> Self {
+        Self::Unfit(Unfit::Torn("the graph"))
+    }
 }
 
 impl Outline<'_> {

@@ -1,6 +1,7 @@
 //! A sidecar as it is found: mapped, and believed chunk by chunk.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -108,6 +109,12 @@ impl<'a> Section<'a> {
         } else {
             Err(Unfit::Torn("a checksum differs"))
         }
+    }
+
+    /// Checks the chunks that begin in a range of bytes.
+    pub(crate) fn check_from(&self, bytes: Range<usize>) -> Result<(), Unfit> {
+        let [first, end] = [bytes.start, bytes.end].map(|at| at.div_ceil(self.chunk));
+        (first..end).try_for_each(|at| self.chunk(at).map(drop))
     }
 
     /// The numbers of a section whose chunks hold whole ones.
