@@ -10,12 +10,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 
-use precedent_core::Metric;
 use precedent_core::bits::Bits;
 use precedent_core::hnsw::{Graph, GraphScratch, Params, Prepared, Quantization};
 use precedent_core::nn::{DecisionLayer, LayerSettings};
 use precedent_core::pool::Pool;
 use precedent_core::rng::Rng;
+use precedent_core::store::{HnswSettings, Naming, Options, SearchOptions, Store};
+use precedent_core::{Filter, Metric, Rows};
 use twin::Material;
 
 /// The system's allocator with a tally for each thread.
@@ -131,5 +132,53 @@ fn a_warm_walk_through_the_graph_allocates_nothing() {
         };
         round(0);
         round(1000);
+    }
+}
+
+/// A store in a file with a graph over 3000 rows, of which every tenth has a high reward.
+fn store(folder: &std::path::Path) -> Store {
+    const ROWS: usize = 3000;
+    let hnsw = HnswSettings { build_above: Some(0), ..HnswSettings::default() };
+    let (dimension, action_dimension) = (Some(20), Some(2));
+    let options = Options { dimension, action_dimension, hnsw, ..Options::default() };
+    let store = Store::open(&folder.join("store.db"), options).unwrap();
+    let rows = Rows {
+        len: ROWS,
+        states: (0..ROWS as u64).flat_map(state).collect(),
+        actions: vec![1.0; ROWS * 2],
+        rewards: (0..ROWS).map(|row| if row % 10 == 0 { 1.0 } else { 0.0 }).collect(),
+        returns: vec![f64::NAN; ROWS],
+        patterns: std::iter::repeat_n("p", ROWS).collect(),
+        episodes: std::iter::repeat_n("e", ROWS).collect(),
+        task_types: std::iter::repeat_n("t", ROWS).collect(),
+        ..Rows::default()
+    };
+    store.insert(&rows, Naming::Columns).unwrap();
+    store.flush(&mut || Ok(())).unwrap();
+    store
+}
+
+fn state(number: u64) -> Vec<f32> {
+    (0..20).map(|i| Rng::new(1, number).normal(i) as f32).collect()
+}
+
+#[test]
+fn a_warm_search_of_a_store_allocates_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let plain = SearchOptions { k: 10, threshold: None, ..SearchOptions::default() };
+    let high = Filter { min_reward: Some(0.5), ..Filter::default() };
+    let filtered = SearchOptions { filter: high, ..plain.clone() };
+    for (options, most) in [(plain, 3), (filtered, 6)] {
+        for round in 0..3 {
+            for number in 5000..5100 {
+                let query = state(number + round);
+                let (count, bytes, found) =
+                    tally(|| store.search_ids(&query, &options, &mut || Ok(())).unwrap());
+                assert_eq!(found[0].len(), 10);
+                let warm = count <= most && bytes <= 2048;
+                assert!(warm || round == 0, "{count} allocations, {bytes} bytes: {options:?}");
+            }
+        }
     }
 }

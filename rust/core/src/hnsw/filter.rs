@@ -13,6 +13,9 @@ use super::codec::Coarse;
 use super::scratch::{GraphScratch, Near, Visited};
 use super::{Graph, Links};
 
+/// Rows that are expanded at once, so that the memory rests less often.
+const TOGETHER: usize = 4;
+
 /// Lists that are asked for ahead of their use.
 const FETCHED: usize = 8;
 
@@ -28,8 +31,11 @@ const NEAREST: usize = 64;
 /// Where fewer than this part of the usual share matches, and chance is no excuse, matches are scarce.
 const SCARCE: f64 = 0.5;
 
-/// So many standard deviations are no chance: it comes that far one time in twenty.
-const CHANCE: f64 = 1.65;
+/// So many standard deviations are no chance: it comes that far one time in forty.
+const CHANCE: f64 = 2.0;
+
+/// Where so many matches are usual among the rows met, none is no chance: it happens once in three thousand times.
+const NO_CHANCE: f64 = 8.0;
 
 /// Where a smaller share than this matches at all, paths among matches are longer, and a walk looks at more.
 pub(super) const SPARSE: f64 = 0.1;
@@ -40,10 +46,14 @@ const ENOUGH: usize = 16;
 /// How much wider a walk may look at most.
 const WIDEST: usize = 8;
 
+/// From this M on a row has links enough for that; with fewer they get long earlier.
+const LINKED: f64 = 16.0;
+
 /// How many candidates a walk keeps for `ef` good ones where this share of the rows matches, near the query as elsewhere:
-/// what keeps recall@10 above 0.95 at ef = 50 and 100,000 rows.
-pub(super) fn widened(ef: usize, share: f64) -> usize {
-    (ef as f64 * (SPARSE / share).clamp(1.0, WIDEST as f64)) as usize
+/// what keeps recall@10 above 0.95 at ef = 50 and 100,000 rows, M = 16, and at 24,000 rows, M = 8.
+pub(super) fn widened(ef: usize, share: f64, m: usize) -> usize {
+    let sparse = SPARSE * (LINKED / m as f64).max(1.0).powf(1.5);
+    (ef as f64 * (sparse / share).clamp(1.0, WIDEST as f64)) as usize
 }
 
 impl Graph {
@@ -58,46 +68,22 @@ impl Graph {
         cut: f32,
         scratch: &mut GraphScratch,
     ) -> bool {
-        let GraphScratch { visited, pool, found, batch, hops, costs } = scratch;
-        let (ef, linked) = (pool.size(), self.linked());
-        // the query's own neighbourhood, whatever is in it: it may not match, but what does may begin behind it
-        found.restart(WIDEST * ef);
-        pool.restart(NEAREST);
-        visited.insert(start.node());
-        pool.insert(start);
-        if has(admit, start.node()) {
-            found.insert(start);
+        let (ef, linked) = (scratch.pool.size(), self.linked());
+        let share = matches as f64 / linked as f64;
+        // whether a scan costs less than the walk it takes where matches are scarce
+        let left_to_scan = self.filtered_cost(WIDEST * ef, true) >= matches;
+        let scarce = self.look_around(query, start, admit, share, left_to_scan, scratch);
+        if scarce && left_to_scan {
+            return false;
         }
-        let (mut met, mut matching) = (0_usize, 0_usize);
-        for _ in 0..NEIGHBOURHOOD {
-            let Some(near) = pool.expand() else { break };
-            batch.clear();
-            self.links(near.node(), 0).take(|node| visited.insert(node), batch);
-            costs.resize(batch.len(), 0.0);
-            self.costs(query, batch, costs);
-            for (&node, &cost) in batch.iter().zip(costs.iter()) {
-                let near = Near::new(cost, node);
-                pool.insert(near);
-                if has(admit, node) {
-                    found.insert(near);
-                    matching += 1;
-                }
-            }
-            met += batch.len();
-        }
-        // how often rows match here, against how often they do everywhere
-        let all = matches as f64 / linked as f64;
-        let nearest = pool.items().iter().filter(|near| has(admit, near.node())).count();
-        let scarce = few(matching, met, all) || few(nearest, pool.items().len(), all);
         let (some, many) = (self.params.m.max(ENOUGH), self.params.m0().max(ENOUGH));
         let (wider, enough) = if scarce {
             (WIDEST * ef, many)
         } else {
-            (widened(ef, all), if all < SPARSE { many } else { some })
+            let enough = if share < SPARSE { many } else { some };
+            (widened(ef, share, self.params.m), enough)
         };
-        if scarce && self.filtered_cost(wider, true) >= matches {
-            return false;
-        }
+        let GraphScratch { visited, pool, found, .. } = &mut *scratch;
         found.resize(wider);
         std::mem::swap(pool, found);
         visited.restart(linked);
@@ -105,42 +91,135 @@ impl Graph {
             visited.insert(near.node());
         }
         if scarce {
+            self.begin_everywhere(query, admit, (matches / SEEDS.max(ef)).max(1), scratch);
+        }
+        self.walk_matches(query, admit, enough, cut, scratch);
+        true
+    }
+
+    /// Leaves in `found` the nearest matches in the query's own neighbourhood, whatever else is in it: it may not match,
+    /// but what does may begin behind it. Whether fewer rows match there than the share that does everywhere; where that
+    /// leaves them to a scan, it is said as soon as it is known.
+    fn look_around(
+        &self,
+        query: &Coarse<'_>,
+        start: Near,
+        admit: &Bits,
+        share: f64,
+        left_to_scan: bool,
+        scratch: &mut GraphScratch,
+    ) -> bool {
+        let GraphScratch { visited, pool, found, batch, hops: _, costs } = scratch;
+        found.restart(WIDEST * pool.size());
+        pool.restart(NEAREST);
+        visited.insert(start.node());
+        pool.insert(start);
+        if has(admit, start.node()) {
+            found.insert(start);
+        }
+        let (mut met, mut matching) = (0_usize, 0_usize);
+        let mut expanded = 0;
+        while expanded < NEIGHBOURHOOD {
             batch.clear();
-            let every = (matches / SEEDS.max(ef)).max(1);
-            let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
-            batch.extend(spread.filter(|&node| visited.insert(node)));
+            let before = expanded;
+            for near in std::iter::from_fn(|| pool.expand()).take(TOGETHER) {
+                expanded += 1;
+                self.links(near.node(), 0).take(|node| visited.insert(node), batch);
+            }
+            if expanded == before {
+                break;
+            }
             costs.resize(batch.len(), 0.0);
             self.costs(query, batch, costs);
             for (&node, &cost) in batch.iter().zip(costs.iter()) {
-                pool.insert(Near::new(cost, node));
-            }
-        }
-        let mut idle = 0;
-        while let Some(near) = pool.expand() {
-            if near.cost() > cut {
-                idle += 1;
-                if idle > super::search::PATIENCE {
-                    break;
+                let near = Near::new(cost, node);
+                if pool.insert(near) {
+                    fetch(self.links(node, 0).0);
+                }
+                if has(admit, node) {
+                    found.insert(near);
+                    matching += 1;
                 }
             }
+            met += batch.len();
+            if matching == 0 && left_to_scan && met as f64 * share > NO_CHANCE {
+                return true;
+            }
+        }
+        let nearest = pool.items().iter().filter(|near| has(admit, near.node())).count();
+        few(matching, met, share) || few(nearest, pool.items().len(), share)
+    }
+
+    /// Puts one match in so many into the pool, spread evenly over all.
+    fn begin_everywhere(
+        &self,
+        query: &Coarse<'_>,
+        admit: &Bits,
+        every: usize,
+        scratch: &mut GraphScratch,
+    ) {
+        let GraphScratch { visited, pool, batch, costs, .. } = scratch;
+        let linked = self.linked();
+        batch.clear();
+        let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
+        batch.extend(spread.filter(|&node| visited.insert(node)));
+        costs.resize(batch.len(), 0.0);
+        self.costs(query, batch, costs);
+        for (&node, &cost) in batch.iter().zip(costs.iter()) {
+            pool.insert(Near::new(cost, node));
+        }
+    }
+
+    /// Expands the nearest matches of the pool, some at a time, as [`Graph::walk`] does.
+    fn walk_matches(
+        &self,
+        query: &Coarse<'_>,
+        admit: &Bits,
+        enough: usize,
+        cut: f32,
+        scratch: &mut GraphScratch,
+    ) {
+        let GraphScratch { visited, pool, batch, hops, costs, .. } = scratch;
+        let mut idle = 0;
+        loop {
             batch.clear();
-            self.gather(near.node(), admit, enough, visited, batch, hops);
+            hops.clear();
+            let mut spans = [Span::default(); TOGETHER];
+            let mut expanded = 0;
+            for (span, near) in spans.iter_mut().zip(std::iter::from_fn(|| pool.expand())) {
+                if near.cost() > cut {
+                    idle += 1;
+                    if idle > super::search::PATIENCE {
+                        return;
+                    }
+                }
+                *span = self.step(near.node(), admit, enough, visited, batch, hops);
+                expanded += 1;
+            }
+            if expanded == 0 {
+                return;
+            }
+            for span in &spans[..expanded] {
+                self.hop(span, admit, enough, visited, batch, hops);
+            }
             costs.resize(batch.len(), 0.0);
             self.costs(query, batch, costs);
             let nearest = pool.items()[0];
             for (&node, &cost) in batch.iter().zip(costs.iter()) {
                 let near = Near::new(cost, node);
-                if pool.insert(near) && (cost <= cut || near < nearest) {
-                    idle = 0;
+                if pool.insert(near) {
+                    fetch(self.links(node, 0).0);
+                    if cost <= cut || near < nearest {
+                        idle = 0;
+                    }
                 }
             }
         }
-        true
     }
 
-    /// Adds to `batch` the admitted rows that `node` leads to and that were not met before: its neighbours, and if they
-    /// are fewer than `enough`, the neighbours of those that are not admitted.
-    fn gather(
+    /// Adds to `batch` the admitted neighbours of `node` that were not met before, and if they are fewer than `enough`, to
+    /// `hops` those that are not admitted, whose lists are asked for.
+    fn step(
         &self,
         node: u32,
         admit: &Bits,
@@ -148,9 +227,8 @@ impl Graph {
         visited: &mut Visited,
         batch: &mut Vec<u32>,
         hops: &mut Vec<u32>,
-    ) {
-        let mut seen = 0;
-        hops.clear();
+    ) -> Span {
+        let (mut seen, first) = (0, hops.len());
         for next in self.links(node, 0).nodes() {
             if has(admit, next) {
                 seen += 1;
@@ -162,15 +240,29 @@ impl Graph {
             }
         }
         if seen >= enough {
-            return;
+            hops.truncate(first);
         }
+        hops[first..].iter().take(FETCHED).for_each(|&hop| fetch(self.links(hop, 0).0));
+        Span { first, end: hops.len(), seen }
+    }
+
+    /// Adds to `batch` the admitted neighbours, not met before, of those that a step left out, until it led to `enough`.
+    fn hop(
+        &self,
+        span: &Span,
+        admit: &Bits,
+        enough: usize,
+        visited: &mut Visited,
+        batch: &mut Vec<u32>,
+        hops: &[u32],
+    ) {
+        let &Span { first, end, mut seen } = span;
         let list = |hop: u32| -> Links<'_> { self.links(hop, 0) };
-        hops.iter().take(FETCHED).for_each(|&hop| fetch(list(hop).0));
-        for (at, &hop) in hops.iter().enumerate() {
+        for (at, &hop) in hops[..end].iter().enumerate().skip(first) {
             if seen >= enough {
                 break;
             }
-            hops.get(at + FETCHED).inspect(|hop| fetch(list(**hop).0));
+            hops[..end].get(at + FETCHED).inspect(|hop| fetch(list(**hop).0));
             if !visited.insert(hop) {
                 continue; // its neighbours were taken already
             }
@@ -182,6 +274,14 @@ impl Graph {
             }
         }
     }
+}
+
+/// What one step of a walk left out: a part of the hops, and how many matches it led to.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    first: usize,
+    end: usize,
+    seen: usize,
 }
 
 /// Whether so many of `met` rows are too few to be a share of `all`.

@@ -17,7 +17,7 @@ impl Graph {
             return 3 * self.scored(ef);
         }
         let share = matches.max(1) as f64 / linked as f64;
-        self.filtered_cost(widened(ef, share), share < SPARSE)
+        self.filtered_cost(widened(ef, share, self.params.m), share < SPARSE)
     }
 
     /// What a walk through a part of the rows costs that keeps `pool` candidates, in rows of a scan of matches. `far` says

@@ -25,13 +25,14 @@ fn state(number: u64) -> Vec<f32> {
     (0..).zip(centre(cluster(number))).map(|(i, x)| x + own.normal(i) as f32).collect()
 }
 
-/// Rows in no order, each of the task type that its cluster names.
-fn filled() -> Store {
+/// Rows in no order, each of the task type that its cluster names, in a graph of this M.
+fn filled(m: usize, ef_construction: usize) -> Store {
     let names: Vec<String> = (0..CLUSTERS).map(|cluster| cluster.to_string()).collect();
     let rows = 0..ROWS as u64;
     let hnsw = HnswSettings {
         build_above: Some(0),
-        ef_construction: Some(100),
+        m: Some(m),
+        ef_construction: Some(ef_construction),
         ef_search: Some(44),
         ..HnswSettings::default()
     };
@@ -75,7 +76,7 @@ fn recall(store: &Store, filter: impl Fn(u64) -> Filter) -> f64 {
 
 #[test]
 fn filters_that_go_with_the_query_or_against_it_lose_no_more_than_others() {
-    let store = filled();
+    let store = filled(16, 100);
     let types = |wanted: &dyn Fn(u64) -> bool| {
         Some((0..CLUSTERS).filter(|&c| wanted(c)).map(|c| c.to_string()).collect())
     };
@@ -117,5 +118,15 @@ fn filters_that_go_with_the_query_or_against_it_lose_no_more_than_others() {
             Filter { task_types, ..all() }
         });
         assert!(found >= 0.95, "{share}, the nearest clusters: {found}");
+    }
+}
+
+#[test]
+fn a_graph_of_few_links_finds_as_much_through_a_filter() {
+    let store = filled(8, 60);
+    for share in [0.5, 0.3, 0.2, 0.1, 0.05] {
+        let after_timestamp = Some(NOW + ROWS as i64 - (ROWS as f64 * share) as i64);
+        let found = recall(&store, |_| Filter { after_timestamp, ..all() });
+        assert!(found >= 0.95, "{share} anywhere: {found}");
     }
 }
