@@ -1,5 +1,7 @@
 //! Sets of rows: one bit a row, sixty-four rows a word.
 
+use crate::kernel::wide::{self, Loop};
+
 /// A set of positions `0..len`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bits {
@@ -83,16 +85,7 @@ impl Bits {
     /// Keeps the positions whose value in `column` passes. A column that differs in length from the set is a bug.
     pub fn narrow<T: Copy>(&mut self, column: &[T], passes: impl Fn(T) -> bool) {
         debug_assert_eq!(column.len(), self.len);
-        for (word, values) in self.words.iter_mut().zip(column.chunks(64)) {
-            if *word == 0 {
-                continue;
-            }
-            let mut keep = 0;
-            for (bit, &value) in values.iter().enumerate() {
-                keep |= u64::from(passes(value)) << bit;
-            }
-            *word &= keep;
-        }
+        wide::run(Narrow { words: &mut self.words, column, passes });
     }
 
     /// Keeps the positions that are in `other` (or are not, if `wanted` is false).
@@ -118,6 +111,38 @@ impl Bits {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
+    }
+}
+
+struct Narrow<'a, T, F> {
+    words: &'a mut [u64],
+    column: &'a [T],
+    passes: F,
+}
+
+impl<T: Copy, F: Fn(T) -> bool> Loop for Narrow<'_, T, F> {
+    type Output = ();
+
+    #[expect(clippy::inline_always, reason = "a loop that is compiled for several vector widths")]
+    #[inline(always)]
+    fn run(self) {
+        let Self { words, column, passes } = self;
+        for (word, values) in words.iter_mut().zip(column.chunks(64)) {
+            if *word == 0 {
+                continue;
+            }
+            // a byte a value, which is compared with many at once, then eight bytes to a bit each: every product has its
+            // byte's bit in another place of the uppermost byte
+            let mut bytes = [0; 64];
+            for (byte, &value) in bytes.iter_mut().zip(values) {
+                *byte = u8::from(passes(value));
+            }
+            let eights = bytes.as_chunks::<8>().0.iter().zip((0..64).step_by(8));
+            let keep = eights.map(|(eight, at)| {
+                (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << at
+            });
+            *word &= keep.fold(0, |all, bits| all | bits);
+        }
     }
 }
 
@@ -150,6 +175,12 @@ mod tests {
         let column: Vec<usize> = (0..200).collect();
         bits.narrow(&column, |i| i >= 100);
         assert_eq!(bits.iter().next(), Some(102));
+        let mixed = |i: usize| i * i % 11 < 5;
+        bits.narrow(&column, mixed);
+        let expected: Vec<usize> = (100..200).filter(|&i| member(i) && mixed(i)).collect();
+        assert_eq!(bits.iter().collect::<Vec<_>>(), expected);
+        assert!(expected.len() > 5);
+        let mut bits: Bits = (0..200).map(member).collect();
         let odd: Bits = (0..200).map(|i| i % 2 == 1).collect();
         bits.narrow_to(&odd, false);
         assert!(bits.iter().all(|i| i % 2 == 0) && bits.count() > 0);
