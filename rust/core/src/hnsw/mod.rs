@@ -303,11 +303,12 @@ impl Graph {
             for (at, &node) in nodes.iter().enumerate() {
                 let (words, code) = self.rows.both(node as usize);
                 (facts[at], rows[at]) = (&words[words.len() - FACTS..], code);
-                fetch(facts[at]);
                 if at < AHEAD {
                     fetch(rows[at]);
                 }
             }
+            // read last, so asked for last: the first rows are not to wait behind them
+            facts[..nodes.len()].iter().copied().for_each(fetch);
             self.codec.products(&rows[..nodes.len()], query, out);
             for (cost, facts) in out.iter_mut().zip(facts) {
                 let [times, plus] = [fact::TIMES, fact::PLUS].map(|at| float(&facts[at]));
