@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,8 @@ DIMENSION = 512
 DESIRED = 0.5
 LAYER: dict[str, Any] = {"hidden_size": 256, "return_scale": "episode"}
 BATCH = 64
-UPDATES = 4_000
+EPOCHS = 100
+UPDATES = (2_000, 12_000)  # at least and at most, however many epochs that is
 NETWORKS = 3
 HELD_OUT = 0.2
 LATER = 100  # episodes on which confidence is judged
@@ -47,9 +48,8 @@ class Learned:
 
     Attributes:
         policies: By name.
-        seconds: Of encoding, storing, training and calibrating.
+        seconds: Of a processor: for encoding, storing, training and calibrating.
         decision: Median time of a single decision of the cascade, in seconds.
-        tiers: Decisions of the cascade by tier.
         calibration: What `selector.calibrate` measured; None where there was too little to measure on.
         trust: The expected calibration error of the network's confidence, on episodes recorded later.
     """
@@ -63,7 +63,7 @@ class Learned:
 
 def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learned:
     """Store a recording, learn from it, find the thresholds."""
-    began = perf_counter()
+    began = process_time()
     encode = (
         _plain
         if world.name == "Text tasks"
@@ -85,7 +85,7 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
     cascade = ActionSelector(
         store, layer, exact_threshold=thresholds[0], interpolation_threshold=thresholds[1]
     )
-    seconds = perf_counter() - began
+    seconds = process_time() - began
 
     exact = ActionSelector(store, exact_threshold=-1.0, return_scale="episode")
     several = ActionSelector(
@@ -122,7 +122,8 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
 def _trained(store: TrajectoryStore, best: dict[str, float], seed: int, split: float) -> DecisionLayer:
     steps = sum(len(batch) for batch in store.iter_batches(best))
     layer = DecisionLayer(store.dimension, store.action_dimension, seed=seed, **LAYER)
-    epochs = math.ceil(UPDATES / math.ceil(steps * (1.0 - split) / BATCH))
+    batches = math.ceil(steps * (1.0 - split) / BATCH)
+    epochs = math.ceil(min(max(EPOCHS * batches, UPDATES[0]), UPDATES[1]) / batches)
     trainer = OfflineTrainer(
         store,
         layer,

@@ -98,7 +98,7 @@ def efficiency_table(records: Records) -> str:
 def costs_table(records: Records) -> str:
     """Return seconds to train and milliseconds to decide, medians over worlds and seeds."""
     cells = by([r for r in records if r["episodes"] == FULL and r.get("training")], "policy")
-    lines = [["policy", "training, s", "a decision, ms"], ["---"] * 3]
+    lines = [["policy", "training, CPU s", "a decision, ms"], ["---"] * 3]
     for (policy,), found in cells.items():
         training = np.median([r["training"] for r in found])
         decision = 1e3 * np.median([r["decision"] for r in found if r["decision"]])
