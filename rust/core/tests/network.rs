@@ -113,6 +113,16 @@ fn answers_are_the_twin_s_and_the_same_bits_alone_or_among_many() {
                 );
                 assert_eq!(one.unwrap(), got, "question {i}");
             }
+            for n in 1..=5 {
+                let Questions { states, returns, contexts, timesteps } = batch.questions;
+                let few = Questions {
+                    states: &states[..n * state],
+                    returns: &returns[..n],
+                    contexts: contexts.map(|contexts| &contexts[..n * state]),
+                    timesteps: timesteps.map(|timesteps| &timesteps[..n]),
+                };
+                assert_eq!(layer.predict_many(&few).unwrap(), many[..n * action], "{n} questions");
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ const KEPT_CODES: usize = 16;
 /// Questions whose inputs are held at once, a thread.
 const QUESTIONS: usize = 64;
 const TILE: usize = 8;
+/// So few questions are answered one by one: a product reads all weights, whatever the number of its rows.
+const SINGLES: usize = 3;
 const UNPOISONED: &str = "no holder panics";
 
 /// Memory of predictions, kept between them. A clone starts with none.
@@ -194,6 +196,9 @@ impl DecisionLayer {
         pool: Option<&Pool>,
     ) -> Vec<f32> {
         let (shape, active) = (self.shape, self.active(questions));
+        if n <= SINGLES && inference == self.inference {
+            return self.one_by_one(questions, n);
+        }
         let [mut w1, b1, mut w2, b2] = shape.split(&self.params);
         let by = if inference == Inference::F32 { None } else { self.rounded() };
         if let Some(copy) = by {
@@ -223,6 +228,19 @@ impl DecisionLayer {
             });
         });
         self.desk.give_back(draft);
+        output
+    }
+
+    fn one_by_one(&self, questions: &Questions<'_>, n: usize) -> Vec<f32> {
+        let Questions { states, returns, contexts, timesteps } = *questions;
+        let (d, a) = (self.settings.state_size, self.shape.output);
+        let mut output = vec![0.0; n * a];
+        for (i, action) in output.chunks_exact_mut(a).enumerate() {
+            let context = contexts.map(|contexts| &contexts[i * d..][..d]);
+            let timestep = timesteps.map(|timesteps| timesteps[i]);
+            let desired_return = returns[i % returns.len()];
+            self.work_out(&states[i * d..][..d], desired_return, context, timestep, action);
+        }
         output
     }
 
@@ -285,6 +303,18 @@ impl DecisionLayer {
         if !self.trained {
             return Err(Error::NotTrained);
         }
+        Ok(self.work_out(state, desired_return, context, timestep, action))
+    }
+
+    /// Answers one question that was checked; the norm of the hidden units.
+    fn work_out(
+        &self,
+        state: &[f32],
+        desired_return: f64,
+        context: Option<&[f32]>,
+        timestep: Option<i64>,
+        action: &mut [f32],
+    ) -> f64 {
         let mut draft = self.desk.draft();
         let by = self.rounded();
         self.code_sums(by, desired_return, &mut draft);
@@ -310,7 +340,7 @@ impl DecisionLayer {
         self.combine_second(by, terms, action);
         let norm = sums::squares(hidden).sqrt();
         self.desk.give_back(draft);
-        Ok(norm)
+        norm
     }
 }
 
