@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from precedent import _core
-from precedent.executors import Executor, Halt, Source, gather
+from precedent.executors import Executor, Halt, Source, finished, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +29,10 @@ class _Task:
 
     def __call__(self) -> tuple[list[dict[str, Any]], bytes]:
         """Train; return the epochs, and the layer of the best of them as bytes."""
-        try:
-            with self.source as store:
-                layer = _core.Layer.from_bytes(self.layer)
-                run = _core.TrainingRun(store, layer, self.settings, 1, self.conditions, self.resume)
-                self.halt.watch(run)
-                while run.next_epoch() is not None:
-                    pass
-                return run.outcome()
-        except BaseException as why:
-            self.halt.now(why)
-            raise
+        with self.halt, self.source as store:
+            layer = _core.Layer.from_bytes(self.layer)
+            run = _core.TrainingRun(store, layer, self.settings, 1, self.conditions, self.resume)
+            return finished(run, self.halt).outcome()
 
 
 def elsewhere(

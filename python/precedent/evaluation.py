@@ -61,11 +61,8 @@ class _Task:
 
     def __call__(self) -> Measured:
         """Return what was found, by columns."""
-        try:
+        with self.halt:
             return self.plan.measure(self.start, self.end, self.halt)
-        except BaseException as why:
-            self.halt.now(why)
-            raise
 
 
 def assess(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from precedent.errors import ValidationError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from precedent import _core
     from precedent.handle import StoreFile
 
-__all__ = ["Executor", "Halt", "Promise", "Source", "Stoppable", "gather"]
+__all__ = ["Executor", "Halt", "Promise", "Source", "Stoppable", "finished", "gather"]
 
 
 class Promise(Protocol):
@@ -76,7 +76,8 @@ def _reopened(path: str) -> Source:
 class Halt:
     """The end of all runs of this process once one of them, or who waits for them, cannot go on.
 
-    In another process it reaches nothing: a pool of processes gets Ctrl-C from the terminal by itself.
+    What fails within it stops the others. In another process it reaches nothing: a pool of processes gets
+    Ctrl-C from the terminal by itself.
     """
 
     __slots__ = ("_lock", "_runs", "why")
@@ -89,6 +90,13 @@ class Halt:
 
     def __reduce__(self) -> tuple[type[Halt], tuple[()]]:
         return Halt, ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, why: BaseException | None, trace: object) -> None:
+        if why is not None:
+            self.now(why)
 
     def watch(self, run: Stoppable) -> None:
         """Stop a run too, when the time comes; at once, if it has."""
@@ -106,12 +114,20 @@ class Halt:
                 run.stop()
 
 
+def finished(run: _core.TrainingRun, halt: Halt) -> _core.TrainingRun:
+    """Return a run at its end."""
+    halt.watch(run)
+    while run.next_epoch() is not None:
+        pass
+    return run
+
+
 def gather(executor: Executor | None, tasks: Iterable[Callable[[], Any]], halt: Halt) -> list[Any]:
     """Return what the tasks return, in their order.
 
     Args:
         executor: Where they are done; None = here, one after the other.
-        tasks: They stop on `halt`, and call it when they fail.
+        tasks: They stop on `halt`, and fail within it.
         halt: Called here, when waiting ends before they do; those that have not begun are then taken back.
 
     Raises:

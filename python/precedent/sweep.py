@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from precedent import _core, checks
 from precedent.config import DecisionLayerConfig, OfflineTrainerConfig
 from precedent.errors import ValidationError
-from precedent.executors import Executor, Halt, Source, gather
+from precedent.executors import Executor, Halt, Source, finished, gather
 from precedent.fit import check_fit
 from precedent.layer import DecisionLayer
 from precedent.reports import TrainingReport, training_report
@@ -111,18 +111,11 @@ class _Task:
 
     def __call__(self) -> tuple[dict[str, Any], bytes]:
         """Train; return the report of the core, and the layer as bytes."""
-        try:
-            with self.source as store:
-                layer = _core.Layer.from_bytes(self.layer)
-                members = self.settings["ensemble"]
-                run = _core.TrainingRun(store, layer, self.settings, members, self.conditions, resume=False)
-                self.halt.watch(run)
-                while run.next_epoch() is not None:
-                    pass
-                return run.finish(), layer.to_bytes()
-        except BaseException as why:
-            self.halt.now(why)
-            raise
+        with self.halt, self.source as store:
+            layer = _core.Layer.from_bytes(self.layer)
+            members = self.settings["ensemble"]
+            run = _core.TrainingRun(store, layer, self.settings, members, self.conditions, resume=False)
+            return finished(run, self.halt).finish(), layer.to_bytes()
 
 
 def swept(

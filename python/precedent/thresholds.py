@@ -179,19 +179,21 @@ def _best(
     Of equals the one whose precedents answer more: they say why. With both tiers closed it is the network, so
     there always is one.
     """
-    first = [(threshold, exact.at(threshold)) for threshold in (math.inf, *exact.tried())]
-    second = [(threshold, interpolated.at(threshold)) for threshold in (math.inf, *interpolated.tried())]
+    first = [(threshold, exact.at(threshold) - network) for threshold in (math.inf, *exact.tried())]
+    second = [
+        (threshold, interpolated.at(threshold) - network) for threshold in (math.inf, *interpolated.tried())
+    ]
     best: tuple[tuple[float, int, int], tuple[float, float], tuple[int, int]] | None = None
     for t1, by_exact in first:
         one = ~np.isnan(by_exact)
-        if t1 < math.inf and not _holds(by_exact[one] - network[one], episodes[one]):
+        if t1 < math.inf and not _holds(by_exact[one], episodes[one]):
             continue
-        gain_of_one = float((by_exact - network)[one].sum())
+        gain_of_one = float(by_exact[one].sum())
         for t2, by_several in second:
             two = ~np.isnan(by_several) & ~one
-            if t2 < math.inf and not _holds(by_several[two] - network[two], episodes[two]):
+            if t2 < math.inf and not _holds(by_several[two], episodes[two]):
                 continue
-            agreed = float(network.sum()) + gain_of_one + float((by_several - network)[two].sum())
+            agreed = float(network.sum()) + gain_of_one + float(by_several[two].sum())
             counts = int(one.sum()), int(two.sum())
             key = (round(agreed, 9), sum(counts), counts[0])
             if best is None or key > best[0]:

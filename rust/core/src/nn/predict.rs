@@ -96,11 +96,7 @@ impl DecisionLayer {
         questions: &Questions<'_>,
         pool: Option<&Pool>,
     ) -> Result<Vec<f32>> {
-        let n = questions.checked(&self.settings, &Names::ASKED)?;
-        if !self.trained {
-            return Err(Error::NotTrained);
-        }
-        Ok(self.outputs(questions, n, self.inference, pool).0)
+        Ok(self.predict_many_apart_on(questions, pool)?.0)
     }
 
     /// The loss of a batch, without learning from it; also of a layer that never learned.
@@ -319,7 +315,6 @@ impl DecisionLayer {
         let by = self.rounded();
         self.code_sums(by, desired_return, &mut draft);
         let Draft { block, hidden, terms, .. } = &mut draft;
-        let [.., b2] = self.shape.split(&self.params);
         not_zero(state, terms);
         self.combine_first(by, 0, terms, hidden);
         if context.is_some() || timestep.is_some() {
@@ -332,12 +327,7 @@ impl DecisionLayer {
             not_zero(block, terms);
             self.combine_first(by, 2, terms, hidden);
         }
-        for h in hidden.iter_mut() {
-            *h = h.max(0.0);
-        }
-        not_zero(hidden, terms);
-        action.copy_from_slice(b2);
-        self.combine_second(by, terms, action);
+        self.finish(by, hidden, terms, action);
         let norm = sums::squares(hidden).sqrt();
         self.desk.give_back(draft);
         norm

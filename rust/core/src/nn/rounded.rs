@@ -161,17 +161,14 @@ impl DecisionLayer {
 
     /// The answer for a state and a return code, with these weights.
     fn answer_by(&self, by: Option<&Rounded>, state: &[f32], code: &[f32]) -> Vec<f32> {
-        let [_, b1, _, b2] = self.shape.split(&self.params);
-        let (mut hidden, mut action, mut terms) = (b1.to_vec(), b2.to_vec(), Vec::new());
+        let [_, b1, ..] = self.shape.split(&self.params);
+        let (mut hidden, mut terms) = (b1.to_vec(), Vec::new());
+        let mut action = vec![0.0; self.shape.output];
         for (block, x) in [(1, code), (0, state)] {
             not_zero(x, &mut terms);
             self.combine_first(by, block, &terms, &mut hidden);
         }
-        for h in &mut hidden {
-            *h = h.max(0.0);
-        }
-        not_zero(&hidden, &mut terms);
-        self.combine_second(by, &terms, &mut action);
+        self.finish(by, &mut hidden, &mut terms, &mut action);
         action
     }
 
@@ -191,16 +188,23 @@ impl DecisionLayer {
         }
     }
 
-    /// Adds to the action what the hidden units have in its sums.
-    pub(super) fn combine_second(
+    /// From the sums of the hidden units to the action.
+    pub(super) fn finish(
         &self,
         by: Option<&Rounded>,
-        terms: &[(u32, f32)],
+        hidden: &mut [f32],
+        terms: &mut Vec<(u32, f32)>,
         action: &mut [f32],
     ) {
+        for h in hidden.iter_mut() {
+            *h = h.max(0.0);
+        }
+        not_zero(hidden, terms);
+        let [.., w2, b2] = self.shape.split(&self.params);
+        action.copy_from_slice(b2);
         match by {
             Some(copy) => self.gemm.combine_rounded(terms, copy.halves().1, action),
-            None => self.gemm.combine(terms, self.shape.split(&self.params)[2], action),
+            None => self.gemm.combine(terms, w2, action),
         }
     }
 }
