@@ -1,11 +1,13 @@
 //! What a row or a query is to the graph: lines of a code, and the few numbers that make distances of their products.
 //!
-//! With int8 codes a row is about `scale * code`. With binary codes it is first rotated at random, then kept as signs;
+//! With int8 codes a row is about `scale * code`; in memory it lies in [`halves`], of which walks may read the upper ones
+//! only. With binary codes it is first rotated at random, then kept as signs;
 //! `|x|² / |x|₁` times the product of the signs with a query is an unbiased estimate of the product with the row itself
 //! (`RaBitQ`, Gao and Long 2024). With none it is there as it came.
 
 use crate::error::{Error, Result};
 use crate::kernel::distance::{self, Fine, Line, Shape};
+use crate::kernel::halves;
 use crate::kernel::score::{self, BITS, FLOATS};
 use crate::metric::Metric;
 
@@ -28,6 +30,8 @@ pub(super) struct Coarse<'a> {
     pub(super) lines: &'a [Line],
     pub(super) times: f32,
     pub(super) plus: f32,
+    /// Whether the upper halves of rows are enough.
+    pub(super) quick: bool,
 }
 
 /// A query, coded for one graph. Keep it: the next query takes the memory of this one.
@@ -50,8 +54,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn coarse(&self) -> Coarse<'_> {
-        Coarse { lines: &self.lines, times: self.times, plus: self.plus }
+    pub(super) fn coarse(&self, quick: bool) -> Coarse<'_> {
+        Coarse { lines: &self.lines, times: self.times, plus: self.plus, quick }
     }
 }
 
@@ -127,6 +131,7 @@ impl Codec {
             }
             Quantization::Int8 => {
                 let shape = self.kernel.encode(state, code);
+                halves::split(code);
                 (shape, shape.scale)
             }
             Quantization::Binary => self.code_signs(state, code),
@@ -212,7 +217,17 @@ impl Codec {
         }
     }
 
-    /// A row as a query. `space` is where a binary row's signs are spread out.
+    /// Whether codes are in halves, of which the upper ones may do.
+    pub(super) fn splits(&self) -> bool {
+        self.quantization == Quantization::Int8 && halves::pairs(self.lines()) > 0
+    }
+
+    /// Lines of a row's code that the score by `query` reads.
+    pub(super) fn read_by(&self, query: &Coarse<'_>) -> usize {
+        if query.quick { halves::upper(self.lines()) } else { self.lines() }
+    }
+
+    /// A row as a query. `space` is where a row's halves are put together or its signs are spread out.
     pub(super) fn row_asks<'a>(
         &self,
         code: &'a [Line],
@@ -220,18 +235,20 @@ impl Codec {
         space: &'a mut Vec<Line>,
     ) -> Coarse<'a> {
         let Facts { shape, times, plus } = *facts;
-        let asked = |lines, weight: f32| match self.metric {
-            Metric::Cosine | Metric::Dot => Coarse { lines, times: weight, plus: 0.0 },
-            Metric::Euclidean => Coarse { lines, times: weight, plus },
+        let asked = |lines, times: f32| {
+            let plus = if self.metric == Metric::Euclidean { plus } else { 0.0 };
+            Coarse { lines, times, plus, quick: false }
         };
+        if self.quantization == Quantization::Int8 {
+            halves::join(code, space);
+        }
         match (self.quantization, self.metric) {
             (Quantization::None, Metric::Euclidean) => {
-                Coarse { lines: code, times: 1.0, plus: 0.0 }
+                Coarse { lines: code, times: 1.0, plus: 0.0, quick: false }
             }
-            (Quantization::None | Quantization::Int8, Metric::Cosine | Metric::Dot) => {
-                asked(code, -times)
-            }
-            (Quantization::Int8, Metric::Euclidean) => asked(code, -0.5 * times),
+            (Quantization::None, Metric::Cosine | Metric::Dot) => asked(code, -times),
+            (Quantization::Int8, Metric::Cosine | Metric::Dot) => asked(space, -times),
+            (Quantization::Int8, Metric::Euclidean) => asked(space, -0.5 * times),
             (Quantization::Binary, metric) => {
                 spread(code, self.length, space);
                 let unit = 1.0 / (self.length as f32).sqrt();
@@ -240,7 +257,7 @@ impl Codec {
         }
     }
 
-    /// The products of codes with a query's, as `f32`.
+    /// The products of codes, as far as the query reads them, with the query's, as `f32`.
     pub(super) fn products(&self, rows: &[&[Line]], query: &Coarse<'_>, out: &mut [f32]) {
         let mut sums = [0; CHUNK];
         match self.quantization {
@@ -250,12 +267,21 @@ impl Codec {
             Quantization::None => self.score.products(rows, query.lines, out),
             Quantization::Int8 | Quantization::Binary => {
                 let sums = &mut sums[..rows.len()];
-                if self.quantization == Quantization::Int8 {
-                    self.score.bytes(rows, query.lines, sums);
-                } else {
-                    self.score.signs(rows, query.lines, sums);
-                }
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum as f32);
+                let unit = match (self.quantization, query.quick) {
+                    (Quantization::Binary, _) => {
+                        self.score.signs(rows, query.lines, sums);
+                        1.0
+                    }
+                    (_, false) => {
+                        self.score.bytes(rows, query.lines, sums);
+                        1.0
+                    }
+                    (_, true) => {
+                        self.score.uppers(rows, query.lines, sums);
+                        0.5
+                    }
+                };
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = unit * *sum as f32);
             }
         }
     }
@@ -287,13 +313,13 @@ impl Codec {
                 out.extend(state.iter().flat_map(|x| x.to_le_bytes()));
                 return;
             }
-            (Quantization::Binary, Role::Query) => {
+            (Quantization::Int8, _) | (Quantization::Binary, Role::Query) => {
                 let mut turned = Vec::new();
                 self.turn(state, &mut turned);
                 let mut code = vec![Line::ZERO; Line::needed(self.length)];
                 (self.kernel.encode(&turned, &mut code), code)
             }
-            (Quantization::Int8, _) | (Quantization::Binary, Role::Row) => {
+            (Quantization::Binary, Role::Row) => {
                 let mut code = vec![Line::ZERO; self.lines()];
                 (self.code(state, &mut code).shape, code)
             }

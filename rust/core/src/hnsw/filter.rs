@@ -124,7 +124,7 @@ impl Graph {
             let before = expanded;
             for near in std::iter::from_fn(|| pool.expand()).take(TOGETHER) {
                 expanded += 1;
-                self.links(near.node(), 0).take(|node| visited.insert(node), batch);
+                self.links(near.node(), 0).meet(visited, batch);
             }
             if expanded == before {
                 break;

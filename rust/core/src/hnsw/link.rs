@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use crate::kernel::distance::Line;
 use crate::pool::Pool;
 
-use super::codec::Facts;
+use super::codec::{Coarse, Facts};
 use super::scratch::{GraphScratch, Near};
-use super::{FIXED, Graph, UNPOISONED, fact};
+use super::{FIXED, Graph, UNPOISONED, fact, glance};
 
 /// Rows of the largest batch. Each is compared with all before it in the batch, so that rows that come together and
 /// belong together are linked as well as if they had come one by one.
@@ -35,6 +35,8 @@ pub(super) struct Space {
 struct Plan {
     node: u32,
     lists: Vec<Vec<u32>>,
+    /// Whether the upper halves of codes misled its walk; None if they were not asked.
+    misled: Option<bool>,
 }
 
 /// A link back to a new row.
@@ -78,6 +80,8 @@ impl Graph {
         });
         let Some(mut plans) = plans else { return false };
         self.adopt(&mut plans);
+        let told = || plans.iter().filter_map(|plan| plan.misled);
+        self.glances.count(told().count() as u32, told().filter(|misled| *misled).count() as u32);
         let mut backs = self.write(&plans);
         pool.run(|| backs.par_sort_unstable());
         let targets: Vec<&[Back]> =
@@ -101,10 +105,11 @@ impl Graph {
     fn plan(&self, node: u32, start: u32, space: &mut Space) -> Plan {
         let Space { scratch, asking, compared, nodes, costs, candidates, chosen } = space;
         let (code, facts) = self.coded(node);
-        let query = self.codec.row_asks(code, &facts, asking);
+        let whole = self.codec.row_asks(code, &facts, asking);
+        let query = Coarse { quick: self.glances.suffice(&self.codec), ..whole };
         let (level, ef) = (self.level(node), self.params.ef_construction);
         let (_, top) = self.entry();
-        let mut lists = vec![Vec::new(); level as usize + 1];
+        let (mut lists, mut misled) = (vec![Vec::new(); level as usize + 1], None);
         let mut nearest = (start > 0).then(|| self.descend(&query, level.min(top), scratch));
         for layer in (0..=level).rev() {
             scratch.restart(self.len(), ef);
@@ -123,17 +128,28 @@ impl Graph {
             }
             candidates.clear();
             candidates.extend_from_slice(scratch.pool.items());
+            if query.quick {
+                nodes.clear();
+                nodes.extend(candidates.iter().map(|near| near.node()));
+                costs.resize(nodes.len(), 0.0);
+                self.costs(&whole, nodes, costs);
+                misled = glance::misled(candidates, costs);
+                candidates.clear();
+                let pairs = nodes.iter().zip(costs.iter());
+                candidates.extend(pairs.map(|(&node, &cost)| Near::new(cost, node)));
+                candidates.sort_unstable();
+            }
             self.select(candidates, self.params.m, |_| false, compared, chosen);
             lists[layer as usize].clone_from(chosen);
         }
-        Plan { node, lists }
+        Plan { node, lists, misled }
     }
 
     /// Gives every new row a parent: the nearest of its neighbours that has room, else a row below the nearest one. A row
     /// has at most M children, so that fixed links never fill its list.
     fn adopt(&self, plans: &mut [Plan]) {
         let mut new: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for Plan { node, lists } in plans {
+        for Plan { node, lists, .. } in plans {
             let list = &mut lists[0];
             let Some(&nearest) = list.first() else { continue }; // the first row of all
             let near = list.iter().copied().find(|&parent| self.has_room(parent));
@@ -171,7 +187,7 @@ impl Graph {
     /// Writes the lists of new rows, and says what leads back to them.
     fn write(&self, plans: &[Plan]) -> Vec<Back> {
         let mut backs = Vec::new();
-        for Plan { node, lists } in plans {
+        for Plan { node, lists, .. } in plans {
             for (layer, list) in (0..).zip(lists) {
                 self.links(*node, layer).set(list.iter().copied());
                 backs.extend(list.iter().map(|word| Back {

@@ -19,6 +19,7 @@
 mod bounds;
 mod codec;
 mod filter;
+mod glance;
 mod link;
 mod memory;
 mod params;
@@ -45,8 +46,10 @@ pub use scratch::GraphScratch;
 pub use snapshot::{HEAD, Snapshot};
 
 use codec::{CHUNK, Coarse, Facts};
+use glance::Glances;
 use link::Space;
 use memory::Blocks;
+use scratch::Visited;
 
 /// A row's place in the graph: dense, in order of pushing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +78,9 @@ mod fact {
     pub(super) const CHILDREN: usize = 7;
 }
 
+/// Rows whose weights share a block: a cache line of them.
+const WEIGHED: usize = 8;
+
 /// Rows, coded and linked.
 pub struct Graph {
     params: Params,
@@ -83,9 +89,13 @@ pub struct Graph {
     codec: Codec,
     /// Links in layer 0, facts and code of every row.
     rows: Blocks,
+    /// What costs are made with, copied from the facts: walks ask about many rows, and here few lines hold them all.
+    weights: Blocks,
     /// A list of links for every row and layer above 0 that it is in.
     upper: Blocks,
     linked: AtomicUsize,
+    /// Whether the upper halves of codes are enough for walks.
+    glances: Glances,
     /// Where walks begin: its layer in the upper half, the node in the lower.
     entry: AtomicU64,
     /// Held while a row and its upper lists are added.
@@ -129,9 +139,11 @@ impl Graph {
             params,
             room,
             rows: Blocks::new(room + FACTS, codec.lines()),
+            weights: Blocks::new(2 * WEIGHED, 0),
             upper: Blocks::new(params.m, 0),
             codec,
             linked: AtomicUsize::new(0),
+            glances: Glances::default(),
             entry: AtomicU64::new(0),
             pushing: Mutex::default(),
             linking: Mutex::default(),
@@ -171,7 +183,7 @@ impl Graph {
 
     /// Anonymous bytes held.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.upper.bytes()
+        self.rows.bytes() + self.weights.bytes() + self.upper.bytes()
     }
 
     /// Codes the next row (finite numbers, of the graph's dimension). It is not linked yet.
@@ -206,6 +218,10 @@ impl Graph {
         for _ in 0..level {
             self.upper.push(|links, _| clear(links));
         }
+        let next = self.len();
+        if next.is_multiple_of(WEIGHED) && next / WEIGHED == self.weights.len() {
+            self.weights.push(|_, _| ());
+        }
         let node = self.rows.push(|words, lines| {
             let (links, facts) = words.split_at(words.len() - FACTS);
             clear(links);
@@ -216,10 +232,24 @@ impl Graph {
             set(fact::RESIDUAL, residual.to_bits());
             set(fact::TIMES, times.to_bits());
             set(fact::PLUS, plus.to_bits());
+            self.weigh(next, times.to_bits(), plus.to_bits());
             set(fact::UPPER, upper);
             set(fact::LEVEL, level);
         });
         NodeId(node as u32)
+    }
+
+    /// Sets the weights of a row that is about to be counted.
+    fn weigh(&self, at: usize, times: u32, plus: u32) {
+        let weights = self.weights(at as u32);
+        weights[0].store(times, Ordering::Relaxed);
+        weights[1].store(plus, Ordering::Relaxed);
+    }
+
+    /// The weights of a row: what the product of its code is multiplied with, and what is added.
+    fn weights(&self, node: u32) -> &[AtomicU32] {
+        let node = node as usize;
+        &self.weights.words(node / WEIGHED)[2 * (node % WEIGHED)..][..2]
     }
 
     /// Codes a query in the memory that `into` has.
@@ -284,7 +314,7 @@ impl Graph {
 
     /// Sets `out` to the estimated distance of each row.
     pub fn estimate(&self, query: &Prepared, nodes: &[NodeId], out: &mut [f32]) {
-        let query = query.coarse();
+        let query = query.coarse(false);
         let mut ids = [0; CHUNK];
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
             let ids = &mut ids[..nodes.len()];
@@ -298,20 +328,21 @@ impl Graph {
 
     /// The cost of each row, from memory that may be far: rows are fetched while others are scored.
     fn costs(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
+        let lines = self.codec.read_by(query);
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
-            let (mut rows, mut facts) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
+            let (mut rows, mut weights) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
             for (at, &node) in nodes.iter().enumerate() {
-                let (words, code) = self.rows.both(node as usize);
-                (facts[at], rows[at]) = (&words[words.len() - FACTS..], code);
+                (rows[at], weights[at]) =
+                    (&self.rows.code(node as usize)[..lines], self.weights(node));
                 if at < AHEAD {
                     fetch(rows[at]);
                 }
             }
             // read last, so asked for last: the first rows are not to wait behind them
-            facts[..nodes.len()].iter().copied().for_each(fetch);
+            weights[..nodes.len()].iter().copied().for_each(fetch);
             self.codec.products(&rows[..nodes.len()], query, out);
-            for (cost, facts) in out.iter_mut().zip(facts) {
-                let [times, plus] = [fact::TIMES, fact::PLUS].map(|at| float(&facts[at]));
+            for (cost, weights) in out.iter_mut().zip(weights) {
+                let [times, plus] = [&weights[0], &weights[1]].map(float);
                 *cost = *cost * query.times * times + (plus + query.plus);
             }
         }
@@ -380,17 +411,11 @@ impl<'a> Links<'a> {
         words.take_while(|&word| word != NONE)
     }
 
-    /// Appends the nodes that are `wanted`.
-    fn take(self, mut wanted: impl FnMut(u32) -> bool, into: &mut Vec<u32>) {
-        for word in self.0 {
-            let word = word.load(Ordering::Acquire);
-            if word == NONE {
-                break;
-            }
-            if wanted(word & !FIXED) {
-                into.push(word & !FIXED);
-            }
-        }
+    /// Appends the nodes that were not met before.
+    fn meet(self, visited: &mut Visited, into: &mut Vec<u32>) {
+        let words = self.0.iter().map(|word| word.load(Ordering::Acquire));
+        let count = words.clone().position(|word| word == NONE).unwrap_or(self.0.len());
+        visited.meet(words.take(count).map(|word| word & !FIXED), into);
     }
 
     fn nodes(self) -> impl Iterator<Item = u32> + 'a {

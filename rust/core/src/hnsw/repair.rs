@@ -24,6 +24,8 @@ impl Graph {
         let alive: Vec<u32> = live.iter().take_while(|&at| at < len).map(|at| at as u32).collect();
         let mut places = vec![NONE; len];
         let new = Self::new(self.dimension(), self.params);
+        let [asked, misled] = self.glances.counts();
+        new.glances.count(asked, misled);
         for (place, &node) in (0..).zip(&alive) {
             places[node as usize] = place;
             let (code, facts) = self.coded(node);

@@ -111,6 +111,28 @@ impl Visited {
         }
     }
 
+    /// Appends those of `nodes` that are met for the first time. Whether one is new is as good as chance, so nothing
+    /// branches on it.
+    pub(super) fn meet(&mut self, nodes: impl ExactSizeIterator<Item = u32>, into: &mut Vec<u32>) {
+        let Self { words, touched } = self;
+        let (mut met, mut marks) = (into.len(), touched.len());
+        into.resize(met + nodes.len(), 0);
+        touched.resize(marks + nodes.len(), 0);
+        for node in nodes {
+            let (at, bit) = (node / 64, 1 << (node % 64));
+            let Some(word) = words.get_mut(at as usize) else {
+                continue; // linked after the walk began
+            };
+            touched[marks] = at;
+            marks += usize::from(*word == 0);
+            into[met] = node;
+            met += usize::from(*word & bit == 0);
+            *word |= bit;
+        }
+        into.truncate(met);
+        touched.truncate(marks);
+    }
+
     /// Whether `node` is met for the first time.
     pub(super) fn insert(&mut self, node: u32) -> bool {
         let (at, bit) = (node / 64, 1 << (node % 64));
@@ -202,5 +224,11 @@ mod tests {
         visited.restart(100);
         assert!(visited.insert(70));
         assert!(!visited.insert(10_000), "a node that came later");
+        let mut met = vec![5];
+        visited.meet([71, 70, 99, 10_000, 71, 3].into_iter(), &mut met);
+        assert_eq!(met, [5, 71, 99, 3]);
+        visited.restart(100);
+        visited.meet([3, 99, 70, 3].into_iter(), &mut met);
+        assert_eq!(met, [5, 71, 99, 3, 3, 99, 70]);
     }
 }

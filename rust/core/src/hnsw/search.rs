@@ -5,6 +5,8 @@ use crate::kernel::score::fetch;
 
 use super::codec::Coarse;
 use super::filter::{SPARSE, widened};
+#[cfg(doc)]
+use super::glance::Glances;
 use super::scratch::{GraphScratch, Near, give};
 use super::{Graph, NodeId, Prepared};
 
@@ -39,7 +41,7 @@ impl Graph {
         self.params.m * pool / 2 + self.params.m * self.linked().max(2).ilog2() as usize
     }
 
-    /// The best candidates by estimated distance, nearest first, at most `ef`, into `out` (Malkov and Yashunin,
+    /// The best candidates by estimated distance (where [`Glances`] suffice, by the upper halves of codes), nearest first, at most `ef`, into `out` (Malkov and Yashunin,
     /// algorithm 5). Only rows of `admit` are candidates, `matches` of them; None admits every linked row. Candidates
     /// farther than `cut` may be left out.
     ///
@@ -61,7 +63,7 @@ impl Graph {
             return true;
         }
         scratch.restart(self.len(), ef);
-        let query = query.coarse();
+        let query = query.coarse(self.glances.suffice(&self.codec));
         let start = self.descend(&query, 0, scratch);
         let cut = cut.map_or(f32::INFINITY, |cut| self.cost(cut));
         if let Some(admit) = admit {
@@ -131,7 +133,7 @@ impl Graph {
                     }
                 }
                 some = true;
-                self.links(near.node(), layer).take(|node| visited.insert(node), batch);
+                self.links(near.node(), layer).meet(visited, batch);
             }
             if !some {
                 return;

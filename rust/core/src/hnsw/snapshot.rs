@@ -1,7 +1,8 @@
 //! The graph as bytes, and back. What is read back is checked whole before it is believed: walks must neither leave the
 //! memory nor miss a row, whatever is in the file.
 //!
-//! Three sections, all little-endian. *Head*: rows, linked rows, upper lists, the entry's node and layer, five u32.
+//! Three sections, all little-endian. *Head*: rows, linked rows, upper lists, the entry's node and layer,
+//! linked rows that were asked whether the upper halves of codes suffice, those that were misled by them, seven u32.
 //! *Rows*, for each: its links in layer 0 (2M u32, the upper bit marks a link to a parent or child, 2^32 - 1 ends a list),
 //! padding to whole cache lines but for the last eight words, those eight (scale, length, residual, factor, summand: f32;
 //! first upper list, layer, children: u32), the code. *Upper*: the lists of layer 1 and above, row by row, each M u32,
@@ -16,10 +17,10 @@ use crate::error::{Error, Result};
 use crate::kernel::distance::Line;
 
 use super::memory::Blocks;
-use super::{FACTS, FIXED, Graph, Links, NONE, Params, UNPOISONED, fact};
+use super::{FACTS, FIXED, Graph, Links, NONE, Params, UNPOISONED, WEIGHED, fact};
 
 /// Bytes of the head.
-pub const HEAD: usize = 20;
+pub const HEAD: usize = 28;
 
 /// The graph at one moment; nothing is linked while it is held.
 #[derive(Debug)]
@@ -55,7 +56,9 @@ impl Snapshot<'_> {
     /// The first section.
     pub fn head(&self) -> [u8; HEAD] {
         let (entry, top) = self.graph.entry();
-        let words = [self.rows as u32, self.linked() as u32, self.upper as u32, entry, top];
+        let [asked, misled] = self.graph.glances.counts();
+        let (rows, upper) = (self.rows as u32, self.upper as u32);
+        let words = [rows, self.linked() as u32, upper, entry, top, asked, misled];
         let mut head = [0; HEAD];
         for (bytes, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *bytes = word.to_le_bytes();
@@ -144,6 +147,7 @@ impl Graph {
             return Err(damage("its entry").into());
         }
         graph.set_entry(entry, top);
+        graph.glances.count(word(5), word(6));
         graph.linked.store(linked, Ordering::Release);
         Ok(graph)
     }
@@ -160,6 +164,8 @@ impl Graph {
         let levels: Vec<AtomicU8> = (0..count).map(|_| AtomicU8::new(0)).collect();
         let tree = Tree::of(count);
         let begin = |rows: Range<usize>| check(rows.start * size..rows.end * size);
+        let weights = count.div_ceil(WEIGHED);
+        self.weights.extend(weights, |_| Ok::<_, E>(()), |_, _, _| Ok(()))?;
         self.rows.extend(count, begin, |at, to, lines| {
             let (words, code) = bytes[at * size..][..size].split_at(words);
             copy(words, to);
@@ -172,6 +178,9 @@ impl Graph {
                 return Err(damage("its layers").into());
             }
             levels[at].store(level as u8, Ordering::Relaxed);
+            let [times, plus] =
+                [fact::TIMES, fact::PLUS].map(|at| facts[at].load(Ordering::Relaxed));
+            self.weigh(at, times, plus);
             let links = Links(&links[..self.room]);
             tidy(links);
             let children = tree.check(links, at as u32, linked, self.params.m)?;

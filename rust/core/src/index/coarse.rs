@@ -29,7 +29,15 @@ pub(super) fn search(
         // a walk that finds next to no matches around the query leaves them all to the scan
         if graph.search(prepared, ef, admit, matches, None, scratch, walked) {
             first = linked;
-            found.extend(walked.iter().filter(|(node, _)| (node.0 as usize) < linked));
+            // what walks read of a code is not all that there is to it
+            let nodes: Vec<NodeId> = walked
+                .iter()
+                .map(|(node, _)| *node)
+                .filter(|node| (node.0 as usize) < linked)
+                .collect();
+            let mut far = vec![0.0; nodes.len()];
+            graph.estimate(prepared, &nodes, &mut far);
+            found.extend(nodes.into_iter().zip(far));
         }
     }
     let mut nodes = from(rows, first);

@@ -3,6 +3,7 @@
 
 pub mod distance;
 pub mod gemm;
+pub mod halves;
 pub mod score;
 pub mod wide;
 

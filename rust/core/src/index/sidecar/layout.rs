@@ -11,7 +11,7 @@ use super::Unfit;
 pub(super) const MAGIC: [u8; 8] = *b"PRCDindx";
 
 /// What this library writes, and the only version it reads: the rows are still there to build another from.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes of the header; sections begin at multiples of it, so a mapped one begins on a page of its own.
 pub(crate) const PAGE: usize = 4096;

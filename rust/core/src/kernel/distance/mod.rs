@@ -10,9 +10,9 @@ mod scalar;
 mod tests;
 
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(super) mod neon;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;
 
 use super::Isa;
 
@@ -129,8 +129,8 @@ impl Kernel {
     }
 
     /// For the first `out.len()` rows the exact sum of `code[i] * (256 * high[i] + low[i])`. All rows have as many
-    /// lines as the query. Rows may lie anywhere: they are fetched ahead of their turn, and so are up to
-    /// [`Self::AHEAD`] rows beyond those that are asked for.
+    /// lines as the query and are in [`super::halves`]. Rows may lie anywhere: they are fetched ahead of their turn, and
+    /// so are up to [`Self::AHEAD`] rows beyond those that are asked for.
     pub fn dots(self, rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
         assert!(rows.len() >= out.len(), "a row for every number");
         (self.dots)(rows, query, out);
@@ -151,7 +151,7 @@ impl Kernel {
         (self.squared_distance)(a, b)
     }
 
-    /// Codes a vector of finite numbers into `codes`, which has [`Line::needed`] lines.
+    /// Codes a vector of finite numbers into `codes`, which has [`Line::needed`] lines, not split.
     pub fn encode(self, vector: &[f32], codes: &mut [Line]) -> Shape {
         assert_eq!(codes.len(), Line::needed(vector.len()), "as many lines as the vector needs");
         (self.encode)(vector, codes)

@@ -5,10 +5,12 @@
 
 use std::arch::aarch64::{
     float64x2_t, int8x16_t, vaddq_f64, vaddvq_s32, vcvt_f64_f32, vcvt_high_f64_f32, vdupq_n_f64,
-    vdupq_n_s32, vfmaq_f64, vget_low_f32, vget_low_s8, vld1q_f32, vld1q_s8, vmlal_high_s8,
-    vmull_s8, vmulq_f64, vpadalq_s16, vst1q_f64, vsubq_f64,
+    vdupq_n_s32, vdupq_n_u8, veorq_u8, vfmaq_f64, vget_low_f32, vget_low_s8, vld1q_f32, vld1q_s8,
+    vmlal_high_s8, vmull_s8, vmulq_f64, vpadalq_s16, vreinterpretq_s8_u8, vreinterpretq_u8_s8,
+    vsliq_n_u8, vsriq_n_u8, vst1q_f64, vsubq_f64,
 };
 
+use super::super::halves;
 use super::scalar::{self, LANES, fold, padded};
 use super::{Fine, Kernel, Line};
 
@@ -26,27 +28,45 @@ pub(super) const KERNEL: Kernel = Kernel {
 #[target_feature(enable = "neon")]
 fn dots(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
     let lines = query.high.len();
+    let (pairs, upper) = (halves::pairs(lines), halves::upper(lines));
     for (row, out) in rows.iter().zip(out) {
+        let row = &row[..lines];
         let (mut highs, mut lows) = ([vdupq_n_s32(0); 4], [vdupq_n_s32(0); 4]);
-        let parts = row[..lines].iter().zip(query.high.iter().zip(&query.low));
-        for (line, (high, low)) in parts {
-            for part in 0..4 {
-                let codes = load_i8(line, part);
-                let (high, low) = (load_i8(high, part), load_i8(low, part));
-                // two products of a code (at most 127) and a byte (at least -128) fit sixteen bits
-                highs[part] = vpadalq_s16(
-                    highs[part],
-                    vmlal_high_s8(vmull_s8(vget_low_s8(codes), vget_low_s8(high)), codes, high),
-                );
-                lows[part] = vpadalq_s16(
-                    lows[part],
-                    vmlal_high_s8(vmull_s8(vget_low_s8(codes), vget_low_s8(low)), codes, low),
-                );
+        let mut add = |line: usize, part: usize, codes: int8x16_t| {
+            let (high, low) = (load_i8(&query.high[line], part), load_i8(&query.low[line], part));
+            // two products of a code (at most 127) and a byte (at least -128) fit sixteen bits
+            highs[part] = vpadalq_s16(
+                highs[part],
+                vmlal_high_s8(vmull_s8(vget_low_s8(codes), vget_low_s8(high)), codes, high),
+            );
+            lows[part] = vpadalq_s16(
+                lows[part],
+                vmlal_high_s8(vmull_s8(vget_low_s8(codes), vget_low_s8(low)), codes, low),
+            );
+        };
+        for part in 0..4 {
+            for at in 0..pairs {
+                let [first, second] =
+                    joined(load_i8(&row[at], part), load_i8(&row[upper + at], part));
+                add(2 * at, part, first);
+                add(2 * at + 1, part, second);
+            }
+            for at in pairs..upper {
+                add(pairs + at, part, load_i8(&row[at], part));
             }
         }
         let sum = |parts: [_; 4]| parts.map(|part| i64::from(vaddvq_s32(part))).iter().sum::<i64>();
         *out = (256 * sum(highs) + sum(lows)) as f64;
     }
+}
+
+/// The sixteen components, twice, with these halves.
+#[target_feature(enable = "neon")]
+pub(in super::super) fn joined(upper: int8x16_t, lower: int8x16_t) -> [int8x16_t; 2] {
+    let (upper, lower) = (vreinterpretq_u8_s8(upper), vreinterpretq_u8_s8(lower));
+    // shifted in beside the four bits that stay
+    [vsliq_n_u8::<4>(lower, upper), vsriq_n_u8::<4>(upper, lower)]
+        .map(|lifted| vreinterpretq_s8_u8(veorq_u8(lifted, vdupq_n_u8(128))))
 }
 
 /// A quarter of a line.

@@ -1,5 +1,6 @@
 //! The reference: portable Rust that the other instruction sets must agree with, bit by bit.
 
+use super::super::halves;
 use super::{Fine, Line, Shape};
 
 /// Lanes of a sum in f64.
@@ -53,9 +54,11 @@ pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 pub(super) fn dots(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
+    let mut code = Vec::new();
     for (row, out) in rows.iter().zip(out) {
         assert_eq!(row.len(), query.wide.len(), "as many lines as the query");
-        let sum: i64 = row
+        halves::join(row, &mut code);
+        let sum: i64 = code
             .iter()
             .zip(&query.wide)
             .map(|(line, wide)| {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::halves::split;
 use crate::rng::Rng;
 
 /// Lengths across every border of lanes, lines and rows of four, and one that overflows a lane of AVX2 at once.
@@ -55,8 +56,10 @@ fn code_dots_are_the_exact_integer_sums_on_every_set() {
             Kernel::SCALAR.refine(&make(stream), &mut query);
             let codes: Vec<Vec<Line>> =
                 (0..rows).map(|row| coded(Kernel::SCALAR, &make(10 + row)).0).collect();
-            let rows: Vec<&[Line]> = codes.iter().map(Vec::as_slice).collect();
-            let exact: Vec<f64> = rows
+            let mut halves = codes.clone();
+            halves.iter_mut().for_each(|row| split(row));
+            let rows: Vec<&[Line]> = halves.iter().map(Vec::as_slice).collect();
+            let exact: Vec<f64> = codes
                 .iter()
                 .map(|row| {
                     let codes = row.iter().flat_map(|line| line.0).map(i128::from);

@@ -5,20 +5,23 @@
 #![expect(unsafe_code, reason = "vector loads and calls of functions for one CPU only")]
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, __m512, __m512d, __m512i, _MM_HINT_T0, _mm_add_epi32,
-    _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32, _mm256_add_pd, _mm256_castpd_ps,
+    __m256, __m256d, __m256i, __m512, __m512d, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_prefetch,
+    _mm256_add_epi32, _mm256_add_pd, _mm256_and_si256, _mm256_andnot_si256, _mm256_castpd_ps,
     _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepi32_pd,
     _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_pd, _mm256_set1_pd,
-    _mm256_setzero_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_storeu_si256, _mm256_sub_pd,
-    _mm512_add_epi32, _mm512_add_pd, _mm512_castps_pd, _mm512_castps512_ps256,
+    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_pd,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_pd, _mm256_setzero_pd, _mm256_setzero_si256,
+    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_pd, _mm256_storeu_si256, _mm256_sub_pd,
+    _mm256_xor_si256, _mm512_add_epi32, _mm512_add_pd, _mm512_castps_pd, _mm512_castps512_ps256,
     _mm512_castsi512_si256, _mm512_cvtps_pd, _mm512_dpbusd_epi32, _mm512_extractf64x4_pd,
     _mm512_extracti64x4_epi64, _mm512_fmadd_pd, _mm512_load_si512, _mm512_loadu_ps, _mm512_mul_pd,
-    _mm512_set1_epi8, _mm512_setzero_pd, _mm512_setzero_si512, _mm512_storeu_pd, _mm512_sub_pd,
+    _mm512_set1_epi8, _mm512_setzero_pd, _mm512_setzero_si512, _mm512_slli_epi16,
+    _mm512_srli_epi16, _mm512_storeu_pd, _mm512_sub_pd, _mm512_ternarylogic_epi32,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     _mm512_xor_si512,
 };
 
+use super::super::halves;
 use super::scalar::{self, LANES, fold, padded};
 use super::{Fine, Isa, Kernel, Line, Shape};
 
@@ -81,6 +84,7 @@ fn dots_avx512(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
 #[inline]
 fn four_dots(rows: &[&[Line]; 4], ahead: &[&[Line]; 4], query: &Fine, lift: f64) -> [f64; 4] {
     let lines = query.high.len();
+    let (pairs, upper) = (halves::pairs(lines), halves::upper(lines));
     let (high, low) = (&query.high[..lines], &query.low[..lines]);
     // slices of one known length: no check is left in the loop
     let rows = [&rows[0][..lines], &rows[1][..lines], &rows[2][..lines], &rows[3][..lines]];
@@ -89,12 +93,21 @@ fn four_dots(rows: &[&[Line]; 4], ahead: &[&[Line]; 4], query: &Fine, lift: f64)
     let (mut highs, mut lows) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
     // row by row: rows that follow each other in memory are read as one stream
     for row in 0..4 {
-        for line in 0..lines {
-            let (high, low) = (load_line(&high[line]), load_line(&low[line]));
-            fetch(&ahead[row][line]);
-            let lifted = _mm512_xor_si512(load_line(&rows[row][line]), flip);
-            highs[row] = _mm512_dpbusd_epi32(highs[row], lifted, high);
-            lows[row] = _mm512_dpbusd_epi32(lows[row], lifted, low);
+        let mut add = |line: usize, lifted: __m512i| {
+            highs[row] = _mm512_dpbusd_epi32(highs[row], lifted, load_line(&high[line]));
+            lows[row] = _mm512_dpbusd_epi32(lows[row], lifted, load_line(&low[line]));
+        };
+        for at in 0..pairs {
+            fetch(&ahead[row][at]);
+            fetch(&ahead[row][upper + at]);
+            let [first, second] =
+                joined_avx512(load_line(&rows[row][at]), load_line(&rows[row][upper + at]));
+            add(2 * at, first);
+            add(2 * at + 1, second);
+        }
+        for at in pairs..upper {
+            fetch(&ahead[row][at]);
+            add(pairs + at, _mm512_xor_si512(load_line(&rows[row][at]), flip));
         }
     }
     // integers below 2^53: exact in f64
@@ -104,6 +117,31 @@ fn four_dots(rows: &[&[Line]; 4], ahead: &[&[Line]; 4], query: &Fine, lift: f64)
     // SAFETY: four writable f64; `storeu` asks for no alignment.
     unsafe { _mm256_storeu_pd(out.as_mut_ptr(), _mm256_sub_pd(sums, _mm256_set1_pd(lift))) };
     out
+}
+
+/// The pair of lines with these halves, lifted by 128.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(in super::super) fn joined_avx512(upper: __m512i, lower: __m512i) -> [__m512i; 2] {
+    // where the mask is set the bit of the first, else that of the second
+    const CHOOSE: i32 = 0xE4;
+    let mask = _mm512_set1_epi8(-16);
+    [
+        _mm512_ternarylogic_epi32::<CHOOSE>(_mm512_slli_epi16::<4>(upper), lower, mask),
+        _mm512_ternarylogic_epi32::<CHOOSE>(upper, _mm512_srli_epi16::<4>(lower), mask),
+    ]
+}
+
+/// The same for thirty-two components, without the lift.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(in super::super) fn joined_avx2(upper: __m256i, lower: __m256i) -> [__m256i; 2] {
+    let (mask, lift) = (_mm256_set1_epi8(-16), _mm256_set1_epi8(-128));
+    let both = |above, below| {
+        let parts = (_mm256_and_si256(above, mask), _mm256_andnot_si256(mask, below));
+        _mm256_xor_si256(_mm256_or_si256(parts.0, parts.1), lift)
+    };
+    [both(_mm256_slli_epi16::<4>(upper), lower), both(upper, _mm256_srli_epi16::<4>(lower))]
 }
 
 /// The sums of the lanes of four vectors, by transposing while adding.
@@ -132,31 +170,65 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
     // A lane takes four sums of two products a line, each below 127 * 32,639: it holds 64 lines.
     const HOLDS: usize = 64;
     let lines = query.wide.len();
+    let (pairs, upper) = (halves::pairs(lines), halves::upper(lines));
     for (at, (row, out)) in rows.iter().zip(out).enumerate() {
-        let ahead = &rows.get(at + Kernel::AHEAD).unwrap_or(row)[..lines];
+        rows.get(at + Kernel::AHEAD).into_iter().for_each(|row| row.iter().for_each(fetch));
         let row = &row[..lines];
-        let mut total = 0;
-        let parts = row.chunks(HOLDS).zip(ahead.chunks(HOLDS)).zip(query.wide.chunks(HOLDS));
-        for ((row, ahead), wide) in parts {
-            let mut sums = [_mm256_setzero_si256(); 4];
-            for ((line, ahead), wide) in row.iter().zip(ahead).zip(wide) {
-                fetch(ahead);
-                let quarters = line.0.as_chunks::<16>().0.iter().zip(wide.as_chunks::<16>().0);
-                for (sum, (codes, q)) in sums.iter_mut().zip(quarters) {
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(widen(codes), load_i16(q)));
+        let (mut total, mut held) = (0, 0);
+        let mut sums = [_mm256_setzero_si256(); 4];
+        let mut add = |line: usize, codes: [__m256i; 2]| {
+            let mut quarters = query.wide[line].as_chunks::<16>().0.iter();
+            for (half, sums) in codes.into_iter().zip(sums.as_chunks_mut::<2>().0) {
+                for (sum, (x, q)) in
+                    sums.iter_mut().zip(widened(half).into_iter().zip(&mut quarters))
+                {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, load_i16(q)));
                 }
             }
-            let two = [_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3])];
-            total += store_i32(_mm256_add_epi32(two[0], two[1])).map(i64::from).iter().sum::<i64>();
+            held += 1;
+            if held == HOLDS {
+                total += std::mem::replace(&mut sums, [_mm256_setzero_si256(); 4])
+                    .map(|sum| total_i32(sum))
+                    .iter()
+                    .sum::<i64>();
+                held = 0;
+            }
+        };
+        for at in 0..pairs {
+            let (above, below) = (line_halves(&row[at]), line_halves(&row[upper + at]));
+            let (low, high) = (joined_avx2(above[0], below[0]), joined_avx2(above[1], below[1]));
+            add(2 * at, [low[0], high[0]]);
+            add(2 * at + 1, [low[1], high[1]]);
         }
-        *out = total as f64;
+        for at in pairs..upper {
+            add(pairs + at, line_halves(&row[at]));
+        }
+        *out = (total + sums.map(|sum| total_i32(sum)).iter().sum::<i64>()) as f64;
     }
 }
 
+/// A line as two times thirty-two bytes.
 #[target_feature(enable = "avx2")]
-fn widen(codes: &[i8; 16]) -> __m256i {
-    // SAFETY: sixteen readable bytes; `loadu` asks for no alignment.
-    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) })
+#[inline]
+fn line_halves(line: &Line) -> [__m256i; 2] {
+    let at: *const __m256i = std::ptr::from_ref(line).cast();
+    // SAFETY: a line is twice thirty-two readable bytes, aligned to sixty-four.
+    unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
+}
+
+/// Thirty-two bytes as two times sixteen numbers of sixteen bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn widened(codes: __m256i) -> [__m256i; 2] {
+    [
+        _mm256_cvtepi8_epi16(_mm256_castsi256_si128(codes)),
+        _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(codes)),
+    ]
+}
+
+#[target_feature(enable = "avx2")]
+fn total_i32(x: __m256i) -> i64 {
+    store_i32(x).map(i64::from).iter().sum()
 }
 
 #[target_feature(enable = "avx2")]

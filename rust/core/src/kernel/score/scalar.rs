@@ -1,11 +1,31 @@
 //! The reference: portable Rust.
 
 use super::super::distance::Line;
+use super::super::halves;
+use super::LIFT;
 
 pub(super) fn bytes(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    let mut code = Vec::new();
     for (row, out) in rows.iter().zip(out) {
-        let pairs = row.bytes().zip(query.bytes());
+        halves::join(row, &mut code);
+        let pairs = code.bytes().zip(query.bytes());
         *out = pairs.map(|(x, q)| i32::from(x) * i32::from(q)).sum();
+    }
+}
+
+pub(super) fn uppers(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    let pairs = halves::pairs(query.len());
+    for (row, out) in rows.iter().zip(out) {
+        let mut sum = 0;
+        for (line, asked) in row[..pairs].iter().zip(query.as_chunks::<2>().0) {
+            for (at, byte) in line.0.map(i8::cast_unsigned).into_iter().enumerate() {
+                for (half, q) in [(byte & 15, asked[0].0[at]), (byte >> 4, asked[1].0[at])] {
+                    sum += (32 * i32::from(half) - LIFT) * i32::from(q);
+                }
+            }
+        }
+        let whole = row[pairs..].bytes().zip(query[2 * pairs..].bytes());
+        *out = sum + whole.map(|(x, q)| 2 * i32::from(x) * i32::from(q)).sum::<i32>();
     }
 }
 

@@ -21,9 +21,18 @@ fn every_kernel() -> impl Iterator<Item = (Isa, Kernel)> {
     Isa::available().into_iter().map(|isa| (isa, Kernel::of(isa).unwrap()))
 }
 
+/// Twice the sum of products where every row's component that is split is the middle of its sixteen.
+fn about(row: &[i8], query: &[i8]) -> i32 {
+    let split = 2 * halves::pairs(row.len() / Line::LEN) * Line::LEN;
+    let twice = |(at, x): (usize, &i8)| {
+        if at < split { 32 * ((i32::from(*x) + 128) / 16) + 15 - 256 } else { 2 * i32::from(*x) }
+    };
+    row.iter().enumerate().map(twice).zip(query).map(|(x, &q)| x * i32::from(q)).sum()
+}
+
 #[test]
 fn integer_scores_are_the_exact_sums_on_every_set() {
-    for count in [1, 2, 3, 7, 8, 9, 12, 16, 17, 256] {
+    for count in [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 256] {
         for (rows, extreme) in [(1, false), (3, false), (4, true), (9, false)] {
             let query = lines(count, 1, extreme);
             let bytes: Vec<_> = (0..rows).map(|i| lines(count, 2 + i, extreme)).collect();
@@ -44,12 +53,19 @@ fn integer_scores_are_the_exact_sums_on_every_set() {
                     wide.iter().enumerate().map(|(i, &q)| sign(i) * i32::from(q)).sum()
                 })
                 .collect();
+            let about: Vec<i32> = bytes.iter().map(|row| about(&flat(row), &wide)).collect();
+            let mut bytes = bytes.clone();
+            bytes.iter_mut().for_each(|row| halves::split(row));
             let bytes: Vec<&[Line]> = bytes.iter().map(Vec::as_slice).collect();
+            let uppers: Vec<&[Line]> =
+                bytes.iter().map(|row| &row[..halves::upper(count)]).collect();
             let bits: Vec<&[Line]> = bits.iter().map(Vec::as_slice).collect();
             for (isa, kernel) in every_kernel() {
                 let mut got = vec![i32::MIN; rows as usize];
                 kernel.bytes(&bytes, &query, &mut got);
                 assert_eq!(got, dot, "{isa:?}, {count} lines, {rows} rows");
+                kernel.uppers(&uppers, &query, &mut got);
+                assert_eq!(got, about, "{isa:?}, {count} lines, {rows} rows");
                 kernel.signs(&bits, &query, &mut got);
                 assert_eq!(got, picked, "{isa:?}, {count} lines, {rows} rows");
             }

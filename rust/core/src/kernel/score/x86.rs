@@ -7,22 +7,27 @@ use std::arch::x86_64::{
     _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_extracti128_si256, _mm256_fmadd_ps,
     _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm512_add_epi32, _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64,
-    _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_maskz_mov_epi8,
-    _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sub_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_and_si512, _mm512_andnot_si512,
+    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
+    _mm512_load_ps, _mm512_load_si512, _mm512_maskz_mov_epi8, _mm512_reduce_add_ps,
+    _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_ps,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     _mm512_xor_si512,
 };
 
 use super::super::distance::Line;
-use super::{AHEAD, Isa, Kernel};
+use super::super::distance::x86::{joined_avx2, joined_avx512};
+use super::super::halves;
+use super::{AHEAD, Isa, Kernel, LIFT};
 
 /// The kernels for AVX2 and FMA, if this CPU has them.
 pub(super) fn avx2() -> Option<Kernel> {
     Isa::Avx2.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has both features; so are the next three.
+        // SAFETY: handed out only when this CPU has both features; so are the next four.
         bytes: |rows, query, out| unsafe { bytes_avx2(rows, query, out) },
+        // SAFETY: as above.
+        uppers: |rows, query, out| unsafe { uppers_avx2(rows, query, out) },
         // SAFETY: as above.
         signs: |rows, query, out| unsafe { signs_avx2(rows, query, out) },
         // SAFETY: as above.
@@ -35,8 +40,10 @@ pub(super) fn avx2() -> Option<Kernel> {
 /// The kernels for AVX-512 F, BW, VL and VNNI, if this CPU has them.
 pub(super) fn avx512() -> Option<Kernel> {
     Isa::Avx512.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has all four features; so are the next three.
+        // SAFETY: handed out only when this CPU has all four features; so are the next four.
         bytes: |rows, query, out| unsafe { bytes_avx512(rows, query, out) },
+        // SAFETY: as above.
+        uppers: |rows, query, out| unsafe { uppers_avx512(rows, query, out) },
         // SAFETY: as above.
         signs: |rows, query, out| unsafe { signs_avx512(rows, query, out) },
         // SAFETY: as above.
@@ -92,20 +99,27 @@ fn by_fours<T: Copy + Default>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn bytes_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     let lines = query.len();
+    let (pairs, upper) = (halves::pairs(lines), halves::upper(lines));
     let flip = _mm512_set1_epi8(-128);
-    let mut sum = _mm512_setzero_si512();
-    for line in query {
-        sum = _mm512_dpbusd_epi32(sum, flip, load(line));
-    }
-    let lift = store(four_sums([sum; 4]))[0];
+    let lift = times_avx512(flip, query);
     by_fours(rows, out, |rows, ahead| {
         let (rows, ahead) = (cut(rows, lines), cut(ahead, lines));
         let mut sums = [_mm512_setzero_si512(); 4];
-        for line in 0..lines {
-            let q = load(&query[line]);
+        for at in 0..pairs {
+            let (first, second) = (load(&query[2 * at]), load(&query[2 * at + 1]));
             for row in 0..4 {
-                ask(&ahead[row][line]);
-                let lifted = _mm512_xor_si512(load(&rows[row][line]), flip);
+                ask(&ahead[row][at]);
+                ask(&ahead[row][upper + at]);
+                let lifted = joined_avx512(load(&rows[row][at]), load(&rows[row][upper + at]));
+                sums[row] = _mm512_dpbusd_epi32(sums[row], lifted[0], first);
+                sums[row] = _mm512_dpbusd_epi32(sums[row], lifted[1], second);
+            }
+        }
+        for at in pairs..upper {
+            let q = load(&query[pairs + at]);
+            for row in 0..4 {
+                ask(&ahead[row][at]);
+                let lifted = _mm512_xor_si512(load(&rows[row][at]), flip);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted, q);
             }
         }
@@ -113,15 +127,59 @@ fn bytes_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     });
 }
 
+/// Halves have no sign, so they are multiplied as they are; those in the upper bits stay there and count sixteen times.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    let pairs = halves::pairs(query.len());
+    let upper = halves::upper(query.len());
+    let (flip, in_lower) = (_mm512_set1_epi8(-128), _mm512_set1_epi8(15));
+    let (split, whole) = query.split_at(2 * pairs);
+    let ones = _mm512_set1_epi8(1);
+    let lift = LIFT * times_avx512(ones, split) + 2 * times_avx512(flip, whole);
+    by_fours(rows, out, |rows, ahead| {
+        let (rows, ahead) = (cut(rows, upper), cut(ahead, upper));
+        let (mut sums, mut sixteenths) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
+        for at in 0..pairs {
+            let (first, second) = (load(&split[2 * at]), load(&split[2 * at + 1]));
+            for row in 0..4 {
+                ask(&ahead[row][at]);
+                let both = load(&rows[row][at]);
+                let low = _mm512_and_si512(both, in_lower);
+                sixteenths[row] = _mm512_dpbusd_epi32(sixteenths[row], low, first);
+                let high = _mm512_andnot_si512(in_lower, both);
+                sums[row] = _mm512_dpbusd_epi32(sums[row], high, second);
+            }
+        }
+        for at in pairs..upper {
+            let q = load(&query[pairs + at]);
+            for row in 0..4 {
+                ask(&ahead[row][at]);
+                let lifted = _mm512_xor_si512(load(&rows[row][at]), flip);
+                sums[row] = _mm512_dpbusd_epi32(sums[row], lifted, q);
+            }
+        }
+        for row in 0..4 {
+            sums[row] = _mm512_add_epi32(sums[row], _mm512_slli_epi32::<4>(sixteenths[row]));
+        }
+        store(four_sums(sums)).map(|sum| 2 * sum - lift)
+    });
+}
+
+/// The sum of a query's components, each times the unsigned byte that `every` is made of.
+#[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+fn times_avx512(every: __m512i, query: &[Line]) -> i32 {
+    let mut sum = _mm512_setzero_si512();
+    for line in query {
+        sum = _mm512_dpbusd_epi32(sum, every, load(line));
+    }
+    store(four_sums([sum; 4]))[0]
+}
+
 /// A row's bits pick bytes of the query; twice what they pick, less everything.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn signs_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     let ones = _mm512_set1_epi8(1);
-    let mut sum = _mm512_setzero_si512();
-    for line in query {
-        sum = _mm512_dpbusd_epi32(sum, ones, load(line));
-    }
-    let all = store(four_sums([sum; 4]))[0];
+    let all = times_avx512(ones, query);
     by_fours(rows, out, |rows, ahead| {
         for row in ahead {
             fetch(row.as_ptr().cast(), size_of_val(*row));
@@ -204,18 +262,72 @@ fn store(x: __m128i) -> [i32; 4] {
 /// Unsigned by signed bytes into sixteen bits: 2 * 127 * 127 does not saturate.
 #[target_feature(enable = "avx2,fma")]
 fn bytes_avx2(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
-    let ones = _mm256_set1_epi16(1);
+    let (pairs, upper) = (halves::pairs(query.len()), halves::upper(query.len()));
     for (at, (row, out)) in rows.iter().zip(out).enumerate() {
         rows.get(at + AHEAD).inspect(|row| fetch(row.as_ptr().cast(), size_of_val(**row)));
-        let mut sums = [_mm256_setzero_si256(); 2];
-        for (line, q) in row.iter().zip(query) {
-            for ((sum, x), q) in sums.iter_mut().zip(halves(line)).zip(halves(q)) {
-                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(q, x));
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+        let mut sum = _mm256_setzero_si256();
+        for at in 0..pairs {
+            let (above, below) = (parts(&row[at]), parts(&row[upper + at]));
+            let (first, second) = (parts(&query[2 * at]), parts(&query[2 * at + 1]));
+            for part in 0..2 {
+                let codes = joined_avx2(above[part], below[part]);
+                sum = add_signed(add_signed(sum, codes[0], first[part]), codes[1], second[part]);
             }
         }
-        *out = sum_lanes(_mm256_add_epi32(sums[0], sums[1]));
+        *out = sum_lanes(add_whole(sum, &row[pairs..upper], &query[2 * pairs..]));
     }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn uppers_avx2(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
+    let (ones, pairs) = (_mm256_set1_epi8(1), halves::pairs(query.len()));
+    let in_lower = _mm256_set1_epi8(15);
+    let (split, whole) = query.split_at(2 * pairs);
+    let mut lift = _mm256_setzero_si256();
+    for q in split.iter().flat_map(|line| parts(line)) {
+        lift = add_unsigned(lift, ones, q);
+    }
+    let lift = LIFT * sum_lanes(lift);
+    for (at, (row, out)) in rows.iter().zip(out).enumerate() {
+        rows.get(at + AHEAD).inspect(|row| fetch(row.as_ptr().cast(), size_of_val(**row)));
+        let mut sum = _mm256_setzero_si256();
+        for (line, asked) in row[..pairs].iter().zip(split.as_chunks::<2>().0) {
+            let (first, second) = (parts(&asked[0]), parts(&asked[1]));
+            for (part, both) in parts(line).into_iter().enumerate() {
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), in_lower);
+                sum = add_unsigned(sum, _mm256_and_si256(both, in_lower), first[part]);
+                sum = add_unsigned(sum, high, second[part]);
+            }
+        }
+        let rest = add_whole(_mm256_setzero_si256(), &row[pairs..], whole);
+        *out = 32 * sum_lanes(sum) - lift + 2 * sum_lanes(rest);
+    }
+}
+
+/// Adds the products of lines of signed bytes.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn add_whole(mut sum: __m256i, lines: &[Line], query: &[Line]) -> __m256i {
+    for (line, q) in lines.iter().zip(query) {
+        for (x, q) in parts(line).into_iter().zip(parts(q)) {
+            sum = add_signed(sum, x, q);
+        }
+    }
+    sum
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_signed(sum: __m256i, x: __m256i, q: __m256i) -> __m256i {
+    add_unsigned(sum, _mm256_abs_epi8(x), _mm256_sign_epi8(q, x))
+}
+
+/// Adds products of bytes without a sign, of which two fit sixteen bits, and bytes with one.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_unsigned(sum: __m256i, x: __m256i, q: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(x, q);
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -232,7 +344,7 @@ fn signs_avx2(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     };
     let mut sum = _mm256_setzero_si256();
     for q in query {
-        let [low, high] = halves(q);
+        let [low, high] = parts(q);
         sum = add(add(sum, low), high);
     }
     let all = sum_lanes(sum);
@@ -241,7 +353,7 @@ fn signs_avx2(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         let mut sum = _mm256_setzero_si256();
         for (at, q) in query.iter().enumerate() {
             let word = word(row, at);
-            for (half, q) in [word as i32, (word >> 32) as i32].into_iter().zip(halves(q)) {
+            for (half, q) in [word as i32, (word >> 32) as i32].into_iter().zip(parts(q)) {
                 let picked = _mm256_shuffle_epi8(_mm256_set1_epi32(half), spread);
                 let mask = _mm256_cmpeq_epi8(_mm256_and_si256(picked, bits), bits);
                 sum = add(sum, _mm256_and_si256(mask, q));
@@ -275,7 +387,7 @@ fn floats_avx2<const SQUARES: bool>(rows: &[&[Line]], query: &[Line], out: &mut 
 }
 
 #[target_feature(enable = "avx2")]
-fn halves(line: &Line) -> [__m256i; 2] {
+fn parts(line: &Line) -> [__m256i; 2] {
     let at: *const __m256i = std::ptr::from_ref(line).cast();
     // SAFETY: a line is twice thirty-two readable bytes, aligned to sixty-four.
     unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
