@@ -240,7 +240,7 @@ impl Codec {
             Coarse { lines, times, plus, quick: false }
         };
         if self.quantization == Quantization::Int8 {
-            halves::join(code, space);
+            self.score.join(code, space);
         }
         match (self.quantization, self.metric) {
             (Quantization::None, Metric::Euclidean) => {

@@ -21,17 +21,20 @@ pub(super) struct Glances {
 /// Fewest candidates that tell anything.
 const CANDIDATES: usize = 40;
 
-/// The share of rows, one in so many, that may be misled.
+/// The share of rows, one in so many, that may be misled,
 const FEW: u32 = 8;
 
+/// and how many more: the first rows of all say little.
+const FIRST: u32 = 64;
+
 /// How many standard deviations of the error have to fit between the candidates that a walk must tell apart.
-const APART: f64 = 2.0;
+const APART: f64 = 3.0;
 
 impl Glances {
     /// Whether walks read upper halves only.
     pub(super) fn suffice(&self, codec: &Codec) -> bool {
-        codec.splits()
-            && self.misled.load(Ordering::Relaxed) <= self.asked.load(Ordering::Relaxed) / FEW
+        let [asked, misled] = self.counts();
+        codec.splits() && misled <= asked / FEW + FIRST
     }
 
     /// Takes the word of many rows, `misled` of those that were `asked`.

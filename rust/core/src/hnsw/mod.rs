@@ -334,7 +334,8 @@ impl Graph {
             for (at, &node) in nodes.iter().enumerate() {
                 (rows[at], weights[at]) =
                     (&self.rows.code(node as usize)[..lines], self.weights(node));
-                if at < AHEAD {
+                // halves are short enough to be asked for all at once
+                if query.quick || at < AHEAD {
                     fetch(rows[at]);
                 }
             }

@@ -42,29 +42,30 @@ pub fn split(code: &mut [Line]) {
     code[upper..].copy_from_slice(&lower);
 }
 
-/// Puts a split code together, in place of what is in `into`.
+/// Puts a split code together, in place of what is in `into`. Each instruction set compiles it for its own registers.
+#[expect(clippy::inline_always, reason = "a copy for every instruction set is the point")]
+#[inline(always)]
 pub fn join(code: &[Line], into: &mut Vec<Line>) {
     let (pairs, upper) = (pairs(code.len()), upper(code.len()));
-    into.clear();
-    for (above, below) in code[..pairs].iter().zip(&code[upper..]) {
-        into.extend(joined(above, below));
+    into.resize(code.len(), Line::ZERO);
+    let (split, whole) = into.split_at_mut(2 * pairs);
+    let halves = code[..pairs].iter().zip(&code[upper..]);
+    for ((above, below), [first, second]) in halves.zip(split.as_chunks_mut::<2>().0) {
+        for i in 0..Line::LEN {
+            let (above, below) = (above.0[i].cast_unsigned(), below.0[i].cast_unsigned());
+            first.0[i] = drop_lift(above << 4 | below & 15);
+            second.0[i] = drop_lift(above & 240 | below >> 4);
+        }
     }
-    into.extend_from_slice(&code[pairs..upper]);
-}
-
-/// The pair of lines with these halves.
-pub(super) fn joined(upper: &Line, lower: &Line) -> [Line; 2] {
-    let byte = |line: &Line, i: usize| line.0[i].cast_unsigned();
-    [
-        Line(std::array::from_fn(|i| drop_lift(byte(upper, i) << 4 | byte(lower, i) & 15))),
-        Line(std::array::from_fn(|i| drop_lift(byte(upper, i) & 240 | byte(lower, i) >> 4))),
-    ]
+    whole.copy_from_slice(&code[pairs..upper]);
 }
 
 fn lift(code: i8) -> u8 {
     code.cast_unsigned() ^ 128
 }
 
+#[expect(clippy::inline_always, reason = "one instruction")]
+#[inline(always)]
 fn drop_lift(lifted: u8) -> i8 {
     (lifted ^ 128).cast_signed()
 }

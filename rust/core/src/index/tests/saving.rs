@@ -163,8 +163,8 @@ fn what_is_no_index_of_ours_is_refused_with_a_reason() {
     let (index, shelf) = index();
     save(&index, &shelf, &path);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[8] = 2;
-    assert_eq!(refused(&bytes), "it has version 2 of the format");
+    bytes[8] = 1;
+    assert_eq!(refused(&bytes), "it has version 1 of the format");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     assert!(load(&path).is_err());

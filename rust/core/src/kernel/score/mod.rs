@@ -7,7 +7,8 @@
 //!
 //! Rows of bytes are in [`super::halves`], and their upper halves alone make a quicker score.
 //!
-//! A kernel fetches the rows that come [`AHEAD`] of the one it reads; the first ones are the caller's to fetch.
+//! A kernel fetches the rows that come [`AHEAD`] of the one it reads; the first ones are the caller's to fetch, and so are
+//! all upper halves.
 
 mod scalar;
 #[cfg(test)]
@@ -28,11 +29,13 @@ pub const FLOATS: usize = Line::LEN / 4;
 pub const BITS: usize = Line::LEN * 8;
 
 type Sums = fn(&[&[Line]], &[Line], &mut [i32]);
+type Join = fn(&[Line], &mut Vec<Line>);
 type Floats = fn(&[&[Line]], &[Line], &mut [f32]);
 
 /// The kernels of one instruction set. Ask for it once and keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
+    join: Join,
     bytes: Sums,
     uppers: Sums,
     signs: Sums,
@@ -42,6 +45,7 @@ pub struct Kernel {
 
 impl Kernel {
     const SCALAR: Self = Self {
+        join: halves::join,
         bytes: scalar::bytes,
         uppers: scalar::uppers,
         signs: scalar::signs,
@@ -66,6 +70,11 @@ impl Kernel {
             Isa::Avx512 => x86::avx512(),
             _ => None,
         }
+    }
+
+    /// [`halves::join`].
+    pub fn join(self, code: &[Line], into: &mut Vec<Line>) {
+        (self.join)(code, into);
     }
 
     /// For every row, in halves, the sum of `row[i] * query[i]`, signed bytes above -128. Rows are as long as the query.

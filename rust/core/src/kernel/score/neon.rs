@@ -13,6 +13,7 @@ use super::super::halves;
 use super::{Kernel, LIFT, scalar};
 
 pub(super) const KERNEL: Kernel = Kernel {
+    join: halves::join,
     // SAFETY: every 64-bit ARM CPU that Rust's targets name has NEON.
     bytes: |rows, query, out| unsafe { bytes(rows, query, out) },
     // SAFETY: as above.

@@ -54,7 +54,7 @@ fn integer_scores_are_the_exact_sums_on_every_set() {
                 })
                 .collect();
             let about: Vec<i32> = bytes.iter().map(|row| about(&flat(row), &wide)).collect();
-            let mut bytes = bytes.clone();
+            let (plain, mut bytes) = (bytes.clone(), bytes);
             bytes.iter_mut().for_each(|row| halves::split(row));
             let bytes: Vec<&[Line]> = bytes.iter().map(Vec::as_slice).collect();
             let uppers: Vec<&[Line]> =
@@ -62,6 +62,9 @@ fn integer_scores_are_the_exact_sums_on_every_set() {
             let bits: Vec<&[Line]> = bits.iter().map(Vec::as_slice).collect();
             for (isa, kernel) in every_kernel() {
                 let mut got = vec![i32::MIN; rows as usize];
+                let mut joined = vec![Line([9; 64]); 2];
+                kernel.join(bytes[0], &mut joined);
+                assert_eq!(joined, plain[0], "{isa:?}, {count} lines");
                 kernel.bytes(&bytes, &query, &mut got);
                 assert_eq!(got, dot, "{isa:?}, {count} lines, {rows} rows");
                 kernel.uppers(&uppers, &query, &mut got);

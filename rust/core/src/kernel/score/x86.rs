@@ -24,7 +24,9 @@ use super::{AHEAD, Isa, Kernel, LIFT};
 /// The kernels for AVX2 and FMA, if this CPU has them.
 pub(super) fn avx2() -> Option<Kernel> {
     Isa::Avx2.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has both features; so are the next four.
+        // SAFETY: handed out only when this CPU has both features; so are the next five.
+        join: |code, into| unsafe { join_avx2(code, into) },
+        // SAFETY: as above.
         bytes: |rows, query, out| unsafe { bytes_avx2(rows, query, out) },
         // SAFETY: as above.
         uppers: |rows, query, out| unsafe { uppers_avx2(rows, query, out) },
@@ -40,7 +42,9 @@ pub(super) fn avx2() -> Option<Kernel> {
 /// The kernels for AVX-512 F, BW, VL and VNNI, if this CPU has them.
 pub(super) fn avx512() -> Option<Kernel> {
     Isa::Avx512.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has all four features; so are the next four.
+        // SAFETY: handed out only when this CPU has all four features; so are the next five.
+        join: |code, into| unsafe { join_avx512(code, into) },
+        // SAFETY: as above.
         bytes: |rows, query, out| unsafe { bytes_avx512(rows, query, out) },
         // SAFETY: as above.
         uppers: |rows, query, out| unsafe { uppers_avx512(rows, query, out) },
@@ -95,6 +99,16 @@ fn by_fours<T: Copy + Default>(
     }
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn join_avx512(code: &[Line], into: &mut Vec<Line>) {
+    halves::join(code, into);
+}
+
+#[target_feature(enable = "avx2")]
+fn join_avx2(code: &[Line], into: &mut Vec<Line>) {
+    halves::join(code, into);
+}
+
 /// VNNI multiplies unsigned by signed bytes, so codes are lifted by 128, which the query's sum undoes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn bytes_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
@@ -136,13 +150,12 @@ fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
     let (split, whole) = query.split_at(2 * pairs);
     let ones = _mm512_set1_epi8(1);
     let lift = LIFT * times_avx512(ones, split) + 2 * times_avx512(flip, whole);
-    by_fours(rows, out, |rows, ahead| {
-        let (rows, ahead) = (cut(rows, upper), cut(ahead, upper));
+    by_fours(rows, out, |rows, _| {
+        let rows = cut(rows, upper);
         let (mut sums, mut sixteenths) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
         for at in 0..pairs {
             let (first, second) = (load(&split[2 * at]), load(&split[2 * at + 1]));
             for row in 0..4 {
-                ask(&ahead[row][at]);
                 let both = load(&rows[row][at]);
                 let low = _mm512_and_si512(both, in_lower);
                 sixteenths[row] = _mm512_dpbusd_epi32(sixteenths[row], low, first);
@@ -153,7 +166,6 @@ fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         for at in pairs..upper {
             let q = load(&query[pairs + at]);
             for row in 0..4 {
-                ask(&ahead[row][at]);
                 let lifted = _mm512_xor_si512(load(&rows[row][at]), flip);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted, q);
             }
@@ -288,8 +300,7 @@ fn uppers_avx2(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         lift = add_unsigned(lift, ones, q);
     }
     let lift = LIFT * sum_lanes(lift);
-    for (at, (row, out)) in rows.iter().zip(out).enumerate() {
-        rows.get(at + AHEAD).inspect(|row| fetch(row.as_ptr().cast(), size_of_val(**row)));
+    for (row, out) in rows.iter().zip(out) {
         let mut sum = _mm256_setzero_si256();
         for (line, asked) in row[..pairs].iter().zip(split.as_chunks::<2>().0) {
             let (first, second) = (parts(&asked[0]), parts(&asked[1]));
