@@ -391,7 +391,7 @@ struct Read<'c> {
 }
 
 /// Rows that kernels are asked about together.
-pub(super) const CHUNK: usize = 32;
+pub(super) const CHUNK: usize = 64;
 
 /// Whether f32 has room to rotate a vector of this squared length: where it gets coarse or ends, nothing is certain.
 fn turns_well(square: f64) -> bool {

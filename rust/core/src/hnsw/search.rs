@@ -160,5 +160,5 @@ pub(super) const PATIENCE: usize = 32;
 /// Nodes that a walk expands at once: their links are scored in one go, so that the memory rests less often. The last of
 /// them might not have been expanded if the first had been scored before, so it pays more the more are expanded anyway.
 fn together(ef: usize) -> usize {
-    (1 + ef / 24).min(4)
+    (1 + ef / 12).min(4)
 }

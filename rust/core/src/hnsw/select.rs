@@ -1,10 +1,9 @@
 //! Which of many candidates a row keeps as neighbours (Malkov and Yashunin, algorithm 4): those that are nearer to the
 //! row than to any neighbour chosen before, so that links lead into every direction.
 
-use super::codec::CHUNK;
 use super::link::Space;
 use super::scratch::Near;
-use super::{FIXED, Graph};
+use super::{FIXED, Graph, Params};
 
 /// Candidates chosen before that a candidate is compared with at once.
 const TOGETHER: usize = 4;
@@ -23,7 +22,7 @@ impl Graph {
         chosen.clear();
         let fixed = candidates.iter().filter(|near| is_fixed(near.node())).count();
         let mut free = most.saturating_sub(fixed);
-        let mut nodes = [0; CHUNK * 8];
+        let mut nodes = [0; 2 * *Params::M.end()];
         for near in candidates {
             if is_fixed(near.node()) {
                 nodes[chosen.len()] = near.node();
