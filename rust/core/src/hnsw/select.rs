@@ -1,5 +1,8 @@
 //! Which of many candidates a row keeps as neighbours (Malkov and Yashunin, algorithm 4): those that are nearer to the
-//! row than to any neighbour chosen before, so that links lead into every direction.
+//! row than to any neighbour chosen before, so that links lead into every direction. Nearer by little does not count: the
+//! links that this keeps make walks shorter (the relaxed pruning of `DiskANN`, Subramanya et al. 2019).
+
+use crate::metric::Metric;
 
 use super::link::Space;
 use super::scratch::Near;
@@ -7,6 +10,11 @@ use super::{FIXED, Graph, Params};
 
 /// Candidates chosen before that a candidate is compared with at once.
 const TOGETHER: usize = 4;
+
+/// A candidate is left out where its cost from a chosen neighbour, times this, is less than from the row that chooses.
+/// Costs are squared distances, or proportional to those of unit vectors. At 100,000 rows of 384 dimensions 1.1 reaches a
+/// recall of 0.985 with 22 candidates, 1.05 and 1.15 with 26 and 28, 1 with 30.
+const SLACK: f32 = 1.1;
 
 impl Graph {
     /// Chooses at most `most` of `candidates`, sorted by their cost, into `chosen`. Those that `is_fixed` names are
@@ -35,7 +43,7 @@ impl Graph {
         }
     }
 
-    /// Whether none of `chosen` is nearer to the candidate than the row that chooses.
+    /// Whether none of `chosen` is nearer, by more than a little, to the candidate than the row that chooses.
     fn is_apart(
         &self,
         candidate: Near,
@@ -44,11 +52,13 @@ impl Graph {
     ) -> bool {
         let (code, facts) = self.coded(candidate.node());
         let asking = self.codec.row_asks(code, &facts, space);
+        // dot products are no distances: they have no zero to be a part of
+        let slack = if self.codec.metric() == Metric::Dot { 1.0 } else { SLACK };
         let mut costs = [0.0; TOGETHER];
         chosen.chunks(TOGETHER).all(|nodes| {
             let costs = &mut costs[..nodes.len()];
             self.costs(&asking, nodes, costs);
-            costs.iter().all(|cost| *cost >= candidate.cost())
+            costs.iter().all(|cost| slack * *cost >= candidate.cost())
         })
     }
 }
