@@ -33,7 +33,7 @@ pub fn split(code: &mut [Line]) {
         let both = |half: fn(u8) -> u8| {
             Line(std::array::from_fn(|i| (half(second[i]) << 4 | half(first[i])).cast_signed()))
         };
-        lower.push(both(|byte| byte & 15));
+        lower.push(both(|byte| byte & 0x0F));
         code[at] = both(|byte| byte >> 4);
     }
     if upper > pairs && pairs > 0 {
@@ -53,8 +53,8 @@ pub fn join(code: &[Line], into: &mut Vec<Line>) {
     for ((above, below), [first, second]) in halves.zip(split.as_chunks_mut::<2>().0) {
         for i in 0..Line::LEN {
             let (above, below) = (above.0[i].cast_unsigned(), below.0[i].cast_unsigned());
-            first.0[i] = drop_lift(above << 4 | below & 15);
-            second.0[i] = drop_lift(above & 240 | below >> 4);
+            first.0[i] = drop_lift(above << 4 | below & 0x0F);
+            second.0[i] = drop_lift(above & 0xF0 | below >> 4);
         }
     }
     whole.copy_from_slice(&code[pairs..upper]);
@@ -104,9 +104,9 @@ mod tests {
         let whole = code.clone();
         split(&mut code);
         for at in 0..Line::LEN {
-            for pair in 0..2 {
-                let byte = code[pair].0[at].cast_unsigned();
-                for (line, half) in [(2 * pair, byte & 15), (2 * pair + 1, byte >> 4)] {
+            for (pair, line) in code[..2].iter().enumerate() {
+                let byte = line.0[at].cast_unsigned();
+                for (line, half) in [(2 * pair, byte & 0x0F), (2 * pair + 1, byte >> 4)] {
                     let about = 16.0 * f64::from(half) + 7.5 - 128.0;
                     assert!((about - f64::from(whole[line].0[at])).abs() < 8.0);
                 }

@@ -40,17 +40,14 @@ fn every_dimension_is_searched_well() {
 #[test]
 fn upper_halves_are_walked_where_they_tell_rows_apart_and_whole_codes_where_they_do_not() {
     // all rows around one far away, so that their differences are small beside what a code spans
-    let alike = |number: u64| {
-        let away = (0..).map(|i| 3.0 * Rng::new(6, 1).normal(i) as f32);
+    let around = |far: f32, number: u64| -> Vec<f32> {
+        let away = (0..).map(|i| far * Rng::new(6, 1).normal(i) as f32);
         vector(256, number).into_iter().zip(away).map(|(x, away)| x + away).collect()
     };
-    let apart = |number: u64| vector(256, number);
-    let makes: [(&str, &dyn Fn(u64) -> Vec<f32>, bool); 2] =
-        [("apart", &apart, true), ("alike", &alike, false)];
     for metric in METRICS {
-        for (what, make, suffice) in makes {
-            let rows: Vec<_> = (0..3000).map(make).collect();
-            let queries: Vec<_> = (5000..5050).map(make).collect();
+        for (what, far, suffice) in [("apart", 0.0, true), ("alike", 3.0, false)] {
+            let rows: Vec<_> = (0..3000).map(|row| around(far, row)).collect();
+            let queries: Vec<_> = (5000..5050).map(|row| around(far, row)).collect();
             let graph = built(params(metric, Quantization::Int8), &rows, 2);
             assert_sound(&graph);
             let counts = graph.glances.counts();

@@ -57,7 +57,9 @@ fn code_dots_are_the_exact_integer_sums_on_every_set() {
             let codes: Vec<Vec<Line>> =
                 (0..rows).map(|row| coded(Kernel::SCALAR, &make(10 + row)).0).collect();
             let mut halves = codes.clone();
-            halves.iter_mut().for_each(|row| split(row));
+            for row in &mut halves {
+                split(row);
+            }
             let rows: Vec<&[Line]> = halves.iter().map(Vec::as_slice).collect();
             let exact: Vec<f64> = codes
                 .iter()

@@ -200,8 +200,8 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
             add(2 * at, [low[0], high[0]]);
             add(2 * at + 1, [low[1], high[1]]);
         }
-        for at in pairs..upper {
-            add(pairs + at, line_halves(&row[at]));
+        for (at, line) in row[pairs..upper].iter().enumerate() {
+            add(2 * pairs + at, line_halves(line));
         }
         *out = (total + sums.map(|sum| total_i32(sum)).iter().sum::<i64>()) as f64;
     }

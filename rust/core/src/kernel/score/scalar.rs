@@ -19,7 +19,7 @@ pub(super) fn uppers(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         let mut sum = 0;
         for (line, asked) in row[..pairs].iter().zip(query.as_chunks::<2>().0) {
             for (at, byte) in line.0.map(i8::cast_unsigned).into_iter().enumerate() {
-                for (half, q) in [(byte & 15, asked[0].0[at]), (byte >> 4, asked[1].0[at])] {
+                for (half, q) in [(byte & 0x0F, asked[0].0[at]), (byte >> 4, asked[1].0[at])] {
                     sum += (32 * i32::from(half) - LIFT) * i32::from(q);
                 }
             }

@@ -55,7 +55,9 @@ fn integer_scores_are_the_exact_sums_on_every_set() {
                 .collect();
             let about: Vec<i32> = bytes.iter().map(|row| about(&flat(row), &wide)).collect();
             let (plain, mut bytes) = (bytes.clone(), bytes);
-            bytes.iter_mut().for_each(|row| halves::split(row));
+            for row in &mut bytes {
+                halves::split(row);
+            }
             let bytes: Vec<&[Line]> = bytes.iter().map(Vec::as_slice).collect();
             let uppers: Vec<&[Line]> =
                 bytes.iter().map(|row| &row[..halves::upper(count)]).collect();
