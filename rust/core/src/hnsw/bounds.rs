@@ -7,10 +7,15 @@
 //! It takes `e` to lie along the query, which what rounding leaves out does not do: its components are at most half a
 //! step long, each its own way, so by Hoeffding `q'.e` is beyond `t s |q'|` once in `exp(2 t²) / 2` rows at most. Where a
 //! walk chose the rows, nothing is proven anyway, and that is bound enough: it is several times tighter.
+//!
+//! The upper halves of a code prove something, too. What they leave out of a component is at most 7.5 steps, so of the
+//! product with a query at most `7.5 s` times the sum of the query's magnitudes. Most rows of a scan are farther than
+//! that, and their lower halves are never read.
 
 use std::sync::atomic::AtomicU32;
 
-use crate::kernel::distance::Line;
+use crate::kernel::distance::{Line, Shape};
+use crate::kernel::halves;
 use crate::kernel::score::fetch;
 use crate::metric::Metric;
 
@@ -34,6 +39,76 @@ const LIKELY: f64 = 2.0;
 
 /// Keeps a division by the length of a zero vector finite; shorter than any f32 but zero.
 const TINY: f64 = 1e-60;
+
+/// A query as skimming asks it: eight bits a component.
+#[derive(Clone, Copy, Debug)]
+pub struct Skim {
+    /// The worth of a unit.
+    unit: f64,
+    /// At most the length of the coded query, and of what its code leaves out.
+    coded: f64,
+    left_out: f64,
+    /// What the halves of a code of scale 1 can leave out of the product, at most.
+    halves: f64,
+}
+
+impl Skim {
+    pub(super) fn new(codec: &Codec, query: &Prepared) -> Option<Self> {
+        if !codec.splits() || !query.exact {
+            return None;
+        }
+        let fine = &query.fine;
+        let split = 2 * halves::pairs(fine.high().len());
+        let sum: i64 = magnitudes(&fine.high()[..split]).map(i64::from).sum();
+        let squares: i64 = magnitudes(fine.low()).map(|x| i64::from(x * x)).sum();
+        let left_out = fine.residual + fine.step * (squares as f64).sqrt();
+        let unit = 256.0 * fine.step;
+        Some(Self { unit, coded: fine.norm + left_out, left_out, halves: 7.5 * unit * sum as f64 })
+    }
+}
+
+fn magnitudes(lines: &[Line]) -> impl Iterator<Item = i32> {
+    lines.iter().flat_map(|line| line.0).map(|x| i32::from(x).abs())
+}
+
+/// Sets `least` to a lower bound of the cost of each row, at most [`CHUNK`], by its upper half alone.
+pub(super) fn skim(
+    codec: &Codec,
+    query: &Prepared,
+    skim: &Skim,
+    rows: &[&[Line]],
+    facts: &[&[AtomicU32]],
+    least: &mut [f64],
+) {
+    let mut products = [0; CHUNK];
+    let products = &mut products[..rows.len()];
+    codec.score.uppers(rows, query.fine.high(), products);
+    for ((&twice, facts), least) in products.iter().zip(facts).zip(least) {
+        let Shape { scale, norm, residual } = shape_of(facts);
+        let [scale, length, left_out] = [scale, norm, residual].map(f64::from);
+        let product = 0.5 * skim.unit * scale * f64::from(twice);
+        let per_norm = skim.left_out + SLACK * query.fine.norm;
+        let miss = skim.coded * left_out + skim.halves * scale + per_norm * length;
+        let (cost, miss) = cost(query, length, product, miss, SLACK);
+        *least = cost - miss;
+    }
+}
+
+/// The cost at a product, and by how much it may be off if the product is off by `miss`.
+fn cost(query: &Prepared, length: f64, product: f64, miss: f64, slack: f64) -> (f64, f64) {
+    let norm = query.fine.norm;
+    match query.metric {
+        Metric::Cosine => {
+            let inverse = 1.0 / (norm.max(TINY) * length.max(TINY));
+            (1.0 - product * inverse, miss * inverse)
+        }
+        Metric::Euclidean => {
+            let squares = norm * norm + length * length;
+            (squares - 2.0 * product, 2.0 * miss + slack * squares)
+        }
+        Metric::Dot => (-product, miss),
+    }
+}
 
 /// Sets `least` and `most` to the bounds of the cost of the first rows, one for each of `facts`, at most [`CHUNK`]. Rows
 /// beyond are fetched only. Facts are read last: they may still be on their way from memory. `likely` makes the bounds of
@@ -85,17 +160,7 @@ pub(super) fn judge(
         let [scale, length, left_out] = [shape.scale, shape.norm, shape.residual].map(f64::from);
         let left_out = if likely { left_out.min(LIKELY * scale) } else { left_out };
         let (product, miss) = (step * scale * product, coded * left_out + per_norm * length);
-        let (cost, miss) = match query.metric {
-            Metric::Cosine => {
-                let inverse = 1.0 / (norm.max(TINY) * length.max(TINY));
-                (1.0 - product * inverse, miss * inverse)
-            }
-            Metric::Euclidean => {
-                let squares = norm * norm + length * length;
-                (squares - 2.0 * product, 2.0 * miss + slack * squares)
-            }
-            Metric::Dot => (-product, miss),
-        };
+        let (cost, miss) = cost(query, length, product, miss, slack);
         (*least, *most) = (cost - miss, cost + miss);
     }
 }

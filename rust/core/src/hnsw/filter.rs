@@ -4,7 +4,7 @@
 //! neighbours are followed one step farther (the two hops of ACORN, Patel et al. 2024), so rows that match are linked
 //! through rows that do not. A walk first looks around where the query is. If fewer rows match there than elsewhere, the
 //! nearest matches lie all around and are no neighbours of each other: then it also begins at rows spread evenly over the
-//! matches and looks at eight times as many, or leaves the matches to a scan where that is cheaper.
+//! matches and looks at ten times as many, or leaves the matches to a scan where that is cheaper.
 
 use crate::bits::Bits;
 use crate::kernel::score::fetch;
@@ -44,7 +44,7 @@ pub(super) const SPARSE: f64 = 0.1;
 const ENOUGH: usize = 16;
 
 /// How much wider a walk may look at most.
-const WIDEST: usize = 8;
+const WIDEST: usize = 10;
 
 /// From this M on a row has links enough for that; with fewer they get long earlier.
 const LINKED: f64 = 16.0;

@@ -37,9 +37,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::kernel::distance::{Line, Shape};
+use crate::kernel::halves;
 use crate::kernel::score::{AHEAD, fetch};
 use crate::metric::Metric;
 
+pub use bounds::Skim;
 pub use codec::{Codec, Prepared, Role};
 pub use params::{Params, Quantization};
 pub use scratch::GraphScratch;
@@ -309,6 +311,28 @@ impl Graph {
             rows.copy_within(least.len()..held, 0);
             facts.copy_within(least.len()..held, 0);
             held -= least.len();
+        }
+    }
+
+    /// What [`Self::skim`] asks with; None where codes are not in halves or the query came as a code.
+    pub fn skimmed_by(&self, query: &Prepared) -> Option<Skim> {
+        Skim::new(&self.codec, query)
+    }
+
+    /// Sets `least` to certified lower bounds of the cost of each row, as [`Self::judge`] does, from half of its code:
+    /// looser, and in half of the time where memory decides.
+    pub fn skim(&self, query: &Prepared, skim: &Skim, nodes: &[NodeId], least: &mut [f64]) {
+        let lines = halves::upper(self.codec.lines());
+        for (nodes, least) in nodes.chunks(CHUNK).zip(least.chunks_mut(CHUNK)) {
+            let (mut rows, mut facts) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
+            for ((node, row), facts) in nodes.iter().zip(&mut rows).zip(&mut facts) {
+                let (words, code) = self.rows.both(node.0 as usize);
+                (*facts, *row) = (&words[words.len() - FACTS..], &code[..lines]);
+                fetch(facts);
+                fetch(row);
+            }
+            let count = nodes.len();
+            bounds::skim(&self.codec, query, skim, &rows[..count], &facts[..count], least);
         }
     }
 

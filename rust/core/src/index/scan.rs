@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bits::Bits;
 use crate::error::{Error, Result};
-use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared};
+use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared, Skim};
 use crate::ids::RowKey;
 use crate::kernel::distance::Kernel;
 use crate::kernel::score::AHEAD;
@@ -115,7 +115,51 @@ struct Sieve<'a> {
     most: &'a mut BinaryHeap<Ordered>,
 }
 
+/// A look at the upper halves of codes, before the rest of them is read.
+struct Skimming<'a> {
+    graph: &'a Graph,
+    query: &'a Prepared,
+    skim: Skim,
+    seen: usize,
+    left: usize,
+}
+
+impl<'a> Skimming<'a> {
+    fn of(graph: &'a Graph, query: &'a Prepared) -> Option<Self> {
+        let skim = graph.skimmed_by(query)?;
+        Some(Self { graph, query, skim, seen: 0, left: 0 })
+    }
+
+    /// Leaves at the beginning of `nodes` those whose cost could be `limit` or less, in their order, and says how many.
+    fn run(&mut self, limit: f64, nodes: &mut [NodeId]) -> usize {
+        let mut least = [0.0; BATCH];
+        self.graph.skim(self.query, &self.skim, nodes, &mut least[..nodes.len()]);
+        let mut left = 0;
+        for at in 0..nodes.len() {
+            nodes[left] = nodes[at];
+            // NaN could be anything
+            let beyond = least[at] > limit;
+            left += usize::from(!beyond);
+        }
+        self.seen += nodes.len();
+        self.left += left;
+        left
+    }
+
+    /// Whether so many rows are left out that it pays to go on: it takes half the time of reading them whole.
+    fn pays(&self) -> bool {
+        self.seen < 4 * BATCH || 2 * self.left < self.seen
+    }
+}
+
 impl Sieve<'_> {
+    /// Keeps the first of `nodes`, as many as have bounds, that could be among the k nearest.
+    fn offer_all(&mut self, nodes: &[NodeId], least: &[f64], most: &[f64]) {
+        for (node, (&least, &most)) in nodes.iter().zip(least.iter().zip(most)) {
+            self.offer(Slot(node.0), least, most);
+        }
+    }
+
     /// Keeps a row, whose cost has these bounds, if it could be among the k nearest: if its cost, at its least, does not
     /// exceed what k rows cost at most. NaN could be anything.
     fn offer(&mut self, slot: Slot, least: f64, most: f64) {
@@ -231,6 +275,7 @@ impl Scan<'_> {
         likely: bool,
         sieve: &mut Sieve<'_>,
     ) -> Result<()> {
+        let mut skimming = if likely { None } else { Skimming::of(self.graph, prepared) };
         // some of the next batch are known already, so that the memory does not rest between two batches
         let mut batch = [NodeId(0); BATCH + AHEAD];
         let (mut least, mut most) = ([0.0; BATCH], [0.0; BATCH]);
@@ -245,15 +290,21 @@ impl Scan<'_> {
             }
             since += 1;
             let count = held.min(BATCH);
-            let (least, most) = (&mut least[..count], &mut most[..count]);
-            if likely {
-                self.graph.judge_likely(prepared, &batch[..held], least, most);
+            if let Some(skimming) = skimming.as_mut().filter(|_| sieve.limit < f64::INFINITY) {
+                let left = skimming.run(sieve.limit, &mut batch[..count]);
+                let (least, most) = (&mut least[..left], &mut most[..left]);
+                self.graph.judge(prepared, &batch[..left], least, most);
+                sieve.offer_all(&batch, least, most);
             } else {
-                self.graph.judge(prepared, &batch[..held], least, most);
+                let (least, most) = (&mut least[..count], &mut most[..count]);
+                if likely {
+                    self.graph.judge_likely(prepared, &batch[..held], least, most);
+                } else {
+                    self.graph.judge(prepared, &batch[..held], least, most);
+                }
+                sieve.offer_all(&batch, least, most);
             }
-            for at in 0..count {
-                sieve.offer(Slot(batch[at].0), least[at], most[at]);
-            }
+            skimming = skimming.filter(Skimming::pays);
             batch.copy_within(count..held, 0);
             held -= count;
             if held == 0 {

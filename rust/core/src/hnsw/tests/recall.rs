@@ -178,6 +178,44 @@ fn bounds_hold_and_estimates_lie_near_them() {
 }
 
 #[test]
+fn what_the_upper_half_of_a_code_proves_holds() {
+    for dimension in [200, 256, 300, 768] {
+        let mut rows: Vec<_> = (0..200).map(|row| vector(dimension, row)).collect();
+        let state = vector(dimension, 4000);
+        // what rounding down or up everywhere, along the query, leaves out; the query itself; nothing
+        let sign = |x: &f32, far: f32| if *x > 0.0 { far } else { -far };
+        for far in [1.0, 7.0 / 127.0, 9.0 / 127.0, 120.0 / 127.0] {
+            rows.push(state.iter().map(|x| sign(x, far)).collect());
+            rows.push(state.iter().map(|x| sign(x, -far)).collect());
+            let last = rows.len() - 1;
+            rows[last][0] = 1.0;
+            rows[last - 1][0] = 1.0;
+        }
+        rows.extend([state.clone(), vec![0.0; dimension]]);
+        for metric in METRICS {
+            let graph = Graph::unlinked(dimension, params(metric, Quantization::Int8));
+            let nodes: Vec<_> = rows.iter().map(|row| graph.push(row)).collect();
+            let (mut query, mut least) = (Prepared::default(), vec![0.0; rows.len()]);
+            graph.prepare(&state, &mut query);
+            let skim = graph.skimmed_by(&query).unwrap();
+            graph.skim(&query, &skim, &nodes, &mut least);
+            let (mut certain, mut most) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+            graph.judge(&query, &nodes, &mut certain, &mut most);
+            for (at, least) in least.iter().enumerate() {
+                assert!(*least <= most[at], "{metric:?}, {dimension} dimensions, row {at}");
+            }
+            let room = least.iter().zip(&most).map(|(least, most)| most - least).sum::<f64>();
+            let lengths = if metric == Metric::Cosine { 1.0 } else { 4.0 * dimension as f64 };
+            assert!(room < lengths * rows.len() as f64, "{metric:?}: {room}, which says nothing");
+        }
+    }
+    let graph = Graph::unlinked(192, params(Metric::Cosine, Quantization::Int8));
+    let mut query = Prepared::default();
+    graph.prepare(&vector(192, 1), &mut query);
+    assert!(graph.skimmed_by(&query).is_none(), "short codes are whole");
+}
+
+#[test]
 fn a_second_opinion_agrees() {
     use instant_distance::{Builder, Search};
     #[derive(Clone)]

@@ -40,7 +40,8 @@ impl Recipe {
 }
 
 fn recipe() -> impl Strategy<Value = Recipe> {
-    let dimension = prop_oneof![8 => 1..40_usize, 1 => Just(768_usize)];
+    // from 193 on codes are in halves
+    let dimension = prop_oneof![8 => 1..40_usize, 3 => 190..330_usize, 1 => Just(768_usize)];
     let spread = prop_oneof![Just(0.0_f32), Just(1e-6), Just(0.1), Just(3.0)];
     let sizes = prop_oneof![
         4 => Just(&[0][..]),
@@ -79,7 +80,7 @@ proptest! {
         recipe in recipe(),
         graph in prop::sample::select(&METRICS[..]),
         codes in prop::sample::select(&[Quantization::None, Quantization::Int8, Quantization::Binary][..]),
-        rows in 1..400_i64,
+        rows in prop_oneof![3 => 1..400_i64, 1 => 400..1500_i64],
         removed in prop::collection::vec(0..400_i64, 0..120),
         k in prop_oneof![1..12_usize, Just(1000_usize)],
         filter in filter(),
