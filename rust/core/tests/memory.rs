@@ -106,13 +106,18 @@ fn a_file_never_makes_the_reader_allocate_much_more_than_it_holds() {
 
 #[test]
 fn a_warm_walk_through_the_graph_allocates_nothing() {
-    let vector = |number: u64| -> Vec<f32> {
-        (0..20).map(|i| Rng::new(1, number).normal(i) as f32).collect()
-    };
-    for quantization in [Quantization::None, Quantization::Int8, Quantization::Binary] {
+    for (quantization, dimension) in [
+        (Quantization::None, 20),
+        (Quantization::Int8, 20),
+        (Quantization::Int8, 200),
+        (Quantization::Binary, 20),
+    ] {
+        let vector = |number: u64| -> Vec<f32> {
+            (0..dimension as u64).map(|i| Rng::new(1, number).normal(i) as f32).collect()
+        };
         let metric = Metric::Cosine;
         let params = Params { m: 8, ef_construction: 40, metric, quantization, seed: 1 };
-        let graph = Graph::new(20, params);
+        let graph = Graph::new(dimension, params);
         for row in 0..800 {
             graph.push(&vector(row));
         }

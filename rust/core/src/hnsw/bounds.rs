@@ -45,8 +45,9 @@ const TINY: f64 = 1e-60;
 pub struct Skim {
     /// The worth of a unit.
     unit: f64,
-    /// At most the length of the coded query, and of what its code leaves out.
+    /// The coded query is at most this long.
     coded: f64,
+    /// What the code leaves out of the query is at most this long.
     left_out: f64,
     /// What the halves of a code of scale 1 can leave out of the product, at most.
     halves: f64,

@@ -239,20 +239,24 @@ impl Codec {
             let plus = if self.metric == Metric::Euclidean { plus } else { 0.0 };
             Coarse { lines, times, plus, quick: false }
         };
-        if self.quantization == Quantization::Int8 {
+        let binary = self.quantization == Quantization::Binary;
+        if binary {
+            spread(code, self.length, space);
+        } else if self.splits() {
             self.score.join(code, space);
         }
+        let code = if binary || self.splits() { space } else { code };
         match (self.quantization, self.metric) {
             (Quantization::None, Metric::Euclidean) => {
                 Coarse { lines: code, times: 1.0, plus: 0.0, quick: false }
             }
-            (Quantization::None, Metric::Cosine | Metric::Dot) => asked(code, -times),
-            (Quantization::Int8, Metric::Cosine | Metric::Dot) => asked(space, -times),
-            (Quantization::Int8, Metric::Euclidean) => asked(space, -0.5 * times),
+            (Quantization::None | Quantization::Int8, Metric::Cosine | Metric::Dot) => {
+                asked(code, -times)
+            }
+            (Quantization::Int8, Metric::Euclidean) => asked(code, -0.5 * times),
             (Quantization::Binary, metric) => {
-                spread(code, self.length, space);
                 let unit = 1.0 / (self.length as f32).sqrt();
-                asked(space, if metric == Metric::Cosine { unit } else { shape.norm * unit })
+                asked(code, if metric == Metric::Cosine { unit } else { shape.norm * unit })
             }
         }
     }

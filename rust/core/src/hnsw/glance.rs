@@ -1,14 +1,15 @@
 //! Whether walks need no more of the codes than their upper halves.
 //!
 //! A walk has to tell the rows that it keeps from those a little farther away. What the lower halves add, spread over
-//! hundreds of components, is mostly nothing beside such differences; where all rows are much alike, it is not. So every
-//! row that is linked says, by the candidates that its walk left, how far the costs of the upper halves were off, and a
-//! graph goes over to whole codes where too many were off too far. What decides is counted batch by batch, so it depends
-//! on the rows, not on the threads.
+//! hundreds of components, is mostly nothing beside such differences; where all rows are much alike, it is not. So rows
+//! that are linked by such walks say, by the candidates that were left, how far the costs of the upper halves were off, and
+//! a graph goes over to whole codes, for good, where too many were off too far. What decides is counted batch by batch, so
+//! it depends on the rows, not on the threads.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::codec::Codec;
+use super::params::Params;
 use super::scratch::Near;
 
 /// What rows said of the upper halves.
@@ -31,10 +32,11 @@ const FIRST: u32 = 64;
 const APART: f64 = 3.0;
 
 impl Glances {
-    /// Whether walks read upper halves only.
-    pub(super) fn suffice(&self, codec: &Codec) -> bool {
+    /// Whether walks read upper halves only. Linking must leave candidates enough to tell.
+    pub(super) fn suffice(&self, codec: &Codec, params: &Params) -> bool {
         let [asked, misled] = self.counts();
-        codec.splits() && misled <= asked / FEW + FIRST
+        let told = params.ef_construction >= CANDIDATES;
+        codec.splits() && told && misled <= asked / FEW + FIRST
     }
 
     /// Takes the word of many rows, `misled` of those that were `asked`.
@@ -49,16 +51,17 @@ impl Glances {
     }
 }
 
-/// Whether the costs of the upper halves are off so far that the tenth and the fiftieth of two hundred candidates could
-/// change places. `whole` are the costs of the same rows, in the same order, by whole codes. None: too few to tell.
+/// Whether the costs of the upper halves are off so far that candidates a twentieth and a quarter down the list (the tenth
+/// and the fiftieth of two hundred) could change places. `whole` are the costs of the same rows, in the same order, by
+/// whole codes. None: they are too few to tell, or twins.
 pub(super) fn misled(upper: &[Near], whole: &[f32]) -> Option<bool> {
     if upper.len() < CANDIDATES {
         return None;
     }
     let count = upper.len() as f64;
     let errors = upper.iter().zip(whole).map(|(near, whole)| f64::from(whole - near.cost()));
-    let (sum, squares) = errors.fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
-    let deviation = (squares / count - (sum / count).powi(2)).max(0.0).sqrt();
+    let mean = errors.clone().sum::<f64>() / count;
+    let deviation = (errors.map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
     let [near, far] = [upper.len() / 20, upper.len() / 4].map(|at| f64::from(upper[at].cost()));
-    Some(APART * deviation > far - near)
+    (far > near).then_some(APART * deviation > far - near)
 }

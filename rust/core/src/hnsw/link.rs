@@ -12,6 +12,7 @@ use crate::pool::Pool;
 
 use super::codec::{Coarse, Facts};
 use super::scratch::{GraphScratch, Near};
+use super::select::rank;
 use super::{FIXED, Graph, UNPOISONED, fact, glance};
 
 /// Rows of the largest batch. Each is compared with all before it in the batch, so that rows that come together and
@@ -22,7 +23,7 @@ const BATCH: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Space {
     pub(super) scratch: GraphScratch,
-    /// Where binary codes are spread out: of the row that asks, of the candidate that is compared.
+    /// Where codes are put together or spread out: of the row that asks, of the candidate that is compared.
     pub(super) asking: Vec<Line>,
     pub(super) compared: Vec<Line>,
     pub(super) nodes: Vec<u32>,
@@ -106,7 +107,7 @@ impl Graph {
         let Space { scratch, asking, compared, nodes, costs, candidates, chosen } = space;
         let (code, facts) = self.coded(node);
         let whole = self.codec.row_asks(code, &facts, asking);
-        let query = Coarse { quick: self.glances.suffice(&self.codec), ..whole };
+        let query = Coarse { quick: self.glances.suffice(&self.codec, &self.params), ..whole };
         let (level, ef) = (self.level(node), self.params.ef_construction);
         let (_, top) = self.entry();
         let (mut lists, mut misled) = (vec![Vec::new(); level as usize + 1], None);
@@ -134,10 +135,7 @@ impl Graph {
                 costs.resize(nodes.len(), 0.0);
                 self.costs(&whole, nodes, costs);
                 misled = glance::misled(candidates, costs);
-                candidates.clear();
-                let pairs = nodes.iter().zip(costs.iter());
-                candidates.extend(pairs.map(|(&node, &cost)| Near::new(cost, node)));
-                candidates.sort_unstable();
+                rank(nodes, costs, candidates);
             }
             self.select(candidates, self.params.m, |_| false, compared, chosen);
             lists[layer as usize].clone_from(chosen);
@@ -217,15 +215,14 @@ impl Graph {
 
     /// Chooses the neighbours of a row among `space.nodes`, at most `most`, into `space.chosen`.
     pub(super) fn prune(&self, target: u32, most: usize, space: &mut Space) {
-        let Space { asking, nodes, costs, chosen, .. } = space;
+        let Space { asking, compared, nodes, costs, candidates, chosen, .. } = space;
         let (code, facts) = self.coded(target);
         let query = self.codec.row_asks(code, &facts, asking);
         chosen.clear(); // of plain ids, for the costs
         chosen.extend(nodes.iter().map(|word| word & !FIXED));
         costs.resize(nodes.len(), 0.0);
         self.costs(&query, chosen, costs);
-        space.rank();
-        let Space { compared, nodes, candidates, chosen, .. } = space;
+        rank(nodes, costs, candidates);
         let is_fixed = |node: u32| nodes.contains(&(node | FIXED));
         self.select(candidates, most, is_fixed, compared, chosen);
     }

@@ -1,8 +1,8 @@
 //! The graph: Hierarchical Navigable Small World (Malkov and Yashunin 2016) over codes of the rows.
 //!
 //! A row is pushed, then found by scan; linked, it is found by walks. One block of memory holds a row's links in layer 0,
-//! the numbers that make distances, and its code: what a walk touches lies together, and codes are held once, for walks
-//! and for scans.
+//! numbers that bound what its code leaves out, and the code, held once, for walks and for scans. The two numbers that make a
+//! cost of a product lie apart, those of eight rows in a line.
 //!
 //! # Threads
 //!
@@ -438,6 +438,7 @@ impl<'a> Links<'a> {
 
     /// Appends the nodes that were not met before.
     fn meet(self, visited: &mut Visited, into: &mut Vec<u32>) {
+        // a list that is shortened meanwhile may give a node that no graph has: whoever keeps the visited knows none such
         let words = self.0.iter().map(|word| word.load(Ordering::Acquire));
         let count = words.clone().position(|word| word == NONE).unwrap_or(self.0.len());
         visited.meet(words.take(count).map(|word| word & !FIXED), into);

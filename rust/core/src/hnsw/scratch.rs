@@ -121,7 +121,7 @@ impl Visited {
         for node in nodes {
             let (at, bit) = (node / 64, 1 << (node % 64));
             let Some(word) = words.get_mut(at as usize) else {
-                continue; // linked after the walk began
+                continue; // linked after the walk began, or no node at all
             };
             touched[marks] = at;
             marks += usize::from(*word == 0);

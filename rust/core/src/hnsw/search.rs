@@ -64,7 +64,7 @@ impl Graph {
             return true;
         }
         scratch.restart(self.len(), ef);
-        let query = query.coarse(self.glances.suffice(&self.codec));
+        let query = query.coarse(self.glances.suffice(&self.codec, &self.params));
         let start = self.descend(&query, 0, scratch);
         let cut = cut.map_or(f32::INFINITY, |cut| self.cost(cut));
         if let Some(admit) = admit {

@@ -4,9 +4,8 @@
 
 use crate::metric::Metric;
 
-use super::link::Space;
 use super::scratch::Near;
-use super::{FIXED, Graph, Params};
+use super::{FIXED, Graph, Params, Quantization};
 
 /// Candidates chosen before that a candidate is compared with at once.
 const TOGETHER: usize = 4;
@@ -54,24 +53,24 @@ impl Graph {
     ) -> bool {
         let (code, facts) = self.coded(candidate.node());
         let asking = self.codec.row_asks(code, &facts, space);
-        // dot products are no distances: they have no zero to be a part of
-        let slack = if self.codec.metric() == Metric::Dot { 1.0 } else { SLACK };
+        // dot products are no distances, and binary codes are farther from themselves than nothing: there is no zero that
+        // a cost could be a part of
+        let distances =
+            self.codec.metric() != Metric::Dot && self.codec.quantization() != Quantization::Binary;
+        let slack = if distances { SLACK - 1.0 } else { 0.0 };
         let mut costs = [0.0; TOGETHER];
         chosen.chunks(TOGETHER).all(|nodes| {
             let costs = &mut costs[..nodes.len()];
             self.costs(&asking, nodes, costs);
-            costs.iter().all(|cost| slack * *cost >= candidate.cost())
+            costs.iter().all(|cost| cost + slack * cost.max(0.0) >= candidate.cost())
         })
     }
 }
 
-impl Space {
-    /// Sorts the candidates that `nodes` and their costs make.
-    pub(super) fn rank(&mut self) {
-        let Self { nodes, costs, candidates, .. } = self;
-        candidates.clear();
-        let pairs = nodes.iter().zip(costs.iter());
-        candidates.extend(pairs.map(|(&node, &cost)| Near::new(cost, node & !FIXED)));
-        candidates.sort_unstable();
-    }
+/// The candidates that nodes and their costs make, nearest first.
+pub(super) fn rank(nodes: &[u32], costs: &[f32], candidates: &mut Vec<Near>) {
+    candidates.clear();
+    let pairs = nodes.iter().zip(costs);
+    candidates.extend(pairs.map(|(&node, &cost)| Near::new(cost, node & !FIXED)));
+    candidates.sort_unstable();
 }

@@ -2,7 +2,7 @@
 //! memory nor miss a row, whatever is in the file.
 //!
 //! Three sections, all little-endian. *Head*: rows, linked rows, upper lists, the entry's node and layer,
-//! linked rows that were asked whether the upper halves of codes suffice, those that were misled by them, seven u32.
+//! rows that were asked, when they were linked, whether the upper halves of codes suffice, those of them that were misled, seven u32.
 //! *Rows*, for each: its links in layer 0 (2M u32, the upper bit marks a link to a parent or child, 2^32 - 1 ends a list),
 //! padding to whole cache lines but for the last eight words, those eight (scale, length, residual, factor, summand: f32;
 //! first upper list, layer, children: u32), the code. *Upper*: the lists of layer 1 and above, row by row, each M u32,
@@ -147,6 +147,9 @@ impl Graph {
             return Err(damage("its entry").into());
         }
         graph.set_entry(entry, top);
+        if word(6) > word(5) {
+            return Err(damage("its counts").into());
+        }
         graph.glances.count(word(5), word(6));
         graph.linked.store(linked, Ordering::Release);
         Ok(graph)

@@ -256,7 +256,7 @@ impl Scan<'_> {
             Metric::Euclidean => square.sqrt(),
             Metric::Dot => square,
         };
-        0.02 * (distance.abs() + length)
+        0.03 * (distance.abs() + length)
     }
 
     /// The cost of an exact distance: what bounds are bounds of.

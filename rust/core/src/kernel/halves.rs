@@ -50,14 +50,30 @@ pub fn join(code: &[Line], into: &mut Vec<Line>) {
     into.resize(code.len(), Line::ZERO);
     let (split, whole) = into.split_at_mut(2 * pairs);
     let halves = code[..pairs].iter().zip(&code[upper..]);
-    for ((above, below), [first, second]) in halves.zip(split.as_chunks_mut::<2>().0) {
-        for i in 0..Line::LEN {
-            let (above, below) = (above.0[i].cast_unsigned(), below.0[i].cast_unsigned());
-            first.0[i] = drop_lift(above << 4 | below & 0x0F);
-            second.0[i] = drop_lift(above & 0xF0 | below >> 4);
-        }
+    for ((above, below), pair) in halves.zip(split.as_chunks_mut::<2>().0) {
+        *pair = joined(above, below);
     }
     whole.copy_from_slice(&code[pairs..upper]);
+}
+
+/// The lines of a split code, put together one pair at a time.
+pub(super) fn lines(code: &[Line]) -> impl Iterator<Item = Line> {
+    let (pairs, upper) = (pairs(code.len()), upper(code.len()));
+    let halves = code[..pairs].iter().zip(&code[upper..]);
+    halves.flat_map(|(above, below)| joined(above, below)).chain(code[pairs..upper].iter().copied())
+}
+
+/// The pair of lines with these halves.
+#[expect(clippy::inline_always, reason = "a copy for every instruction set is the point")]
+#[inline(always)]
+fn joined(above: &Line, below: &Line) -> [Line; 2] {
+    let mut pair = [Line::ZERO; 2];
+    for i in 0..Line::LEN {
+        let (above, below) = (above.0[i].cast_unsigned(), below.0[i].cast_unsigned());
+        pair[0].0[i] = drop_lift(above << 4 | below & 0x0F);
+        pair[1].0[i] = drop_lift(above & 0xF0 | below >> 4);
+    }
+    pair
 }
 
 fn lift(code: i8) -> u8 {

@@ -157,6 +157,12 @@ impl Hnsw {
         self.params() == other.params()
     }
 
+    /// Candidates of a search for `k` rows that names no number itself. A walk that keeps no more than it answers loses those
+    /// at the edge whose estimate is a little off, so an eighth more are kept.
+    pub(super) fn candidates(&self, k: usize) -> usize {
+        self.ef_search.max(k.saturating_add(k / 8))
+    }
+
     /// The settings that a graph is made with.
     pub(super) fn params(&self) -> Params {
         Params {

@@ -67,7 +67,7 @@ impl Store {
             return Err(Error::invalid("codes", expected, codes.len() % bytes));
         }
         let hnsw = &self.facts.hnsw;
-        let ef = hnsw.enabled.then_some(hnsw.ef_search.max(k));
+        let ef = hnsw.enabled.then(|| hnsw.candidates(k));
         let mut answers = Vec::with_capacity(codes.len() / bytes);
         self.slices(codes, bytes, poll, |open, slice| {
             let pool = if slice.len() > bytes { Some(open.pool()?) } else { None };

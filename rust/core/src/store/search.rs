@@ -363,7 +363,7 @@ impl Store {
     ) -> Result<Vec<Hit>> {
         let &SearchOptions { k, metric, threshold, filter: _, exact, ef_search } = options;
         let hnsw = &self.facts.hnsw;
-        let ef = ef_search.unwrap_or(hnsw.ef_search).max(k);
+        let ef = ef_search.unwrap_or_else(|| hnsw.candidates(k));
         let question = Question {
             query,
             metric: metric.unwrap_or(hnsw.metric),

@@ -12,12 +12,19 @@ fn copied(graph: &Graph) -> Graph {
 
 #[test]
 fn one_thread_and_three_make_the_same_graph() {
-    let rows: Vec<_> = (0..1500).map(|row| vector(16, row)).collect();
-    for quantization in [Quantization::None, Quantization::Int8, Quantization::Binary] {
+    for (quantization, dimension) in [
+        (Quantization::None, 16),
+        (Quantization::Int8, 16),
+        (Quantization::Int8, 256),
+        (Quantization::Binary, 16),
+    ] {
+        let rows: Vec<_> = (0..1500).map(|row| vector(dimension, row)).collect();
         let params = params(Metric::Euclidean, quantization);
         let (one, three) = (built(params, &rows, 1), built(params, &rows, 3));
         assert_eq!(lists(&one), lists(&three));
         assert_eq!(one.entry(), three.entry());
+        assert_eq!(one.glances.counts(), three.glances.counts());
+        assert_eq!(one.glances.counts()[0] > 1000, dimension == 256, "rows were asked");
     }
 }
 

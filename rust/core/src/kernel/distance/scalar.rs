@@ -54,12 +54,9 @@ pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 pub(super) fn dots(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
-    let mut code = Vec::new();
     for (row, out) in rows.iter().zip(out) {
         assert_eq!(row.len(), query.wide.len(), "as many lines as the query");
-        halves::join(row, &mut code);
-        let sum: i64 = code
-            .iter()
+        let sum: i64 = halves::lines(row)
             .zip(&query.wide)
             .map(|(line, wide)| {
                 // 64 * 127 * 32,639 stays below 2^31

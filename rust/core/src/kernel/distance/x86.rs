@@ -167,14 +167,12 @@ fn load_line(line: &Line) -> __m512i {
 /// One row at a time: this CPU family widens bytes and multiplies sixteen bits.
 #[target_feature(enable = "avx2,fma")]
 fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
-    // A lane takes four sums of two products a line, each below 127 * 32,639: it holds 64 lines.
-    const HOLDS: usize = 64;
+    // A lane of a sum takes two products a line, each at most 127 * 32,639: 256 lines, the longest row, fit.
     let lines = query.wide.len();
     let (pairs, upper) = (halves::pairs(lines), halves::upper(lines));
     for (at, (row, out)) in rows.iter().zip(out).enumerate() {
         rows.get(at + Kernel::AHEAD).into_iter().for_each(|row| row.iter().for_each(fetch));
         let row = &row[..lines];
-        let (mut total, mut held) = (0, 0);
         let mut sums = [_mm256_setzero_si256(); 4];
         let mut add = |line: usize, codes: [__m256i; 2]| {
             let mut quarters = query.wide[line].as_chunks::<16>().0.iter();
@@ -184,14 +182,6 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
                 {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, load_i16(q)));
                 }
-            }
-            held += 1;
-            if held == HOLDS {
-                total += std::mem::replace(&mut sums, [_mm256_setzero_si256(); 4])
-                    .map(|sum| total_i32(sum))
-                    .iter()
-                    .sum::<i64>();
-                held = 0;
             }
         };
         for at in 0..pairs {
@@ -203,7 +193,7 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
         for (at, line) in row[pairs..upper].iter().enumerate() {
             add(2 * pairs + at, line_halves(line));
         }
-        *out = (total + sums.map(|sum| total_i32(sum)).iter().sum::<i64>()) as f64;
+        *out = sums.map(|sum| total_i32(sum)).iter().sum::<i64>() as f64;
     }
 }
 
