@@ -52,6 +52,7 @@ class Learned:
         decision: Median time of a single decision of the cascade, in seconds.
         calibration: What `selector.calibrate` measured; None where there was too little to measure on.
         trust: The expected calibration error of the network's confidence, on episodes recorded later.
+        reliability: There, bin by bin: the mean confidence, the mean agreement and how many steps.
     """
 
     policies: dict[str, Policy]
@@ -59,6 +60,7 @@ class Learned:
     decision: float
     calibration: dict[str, Any] | None
     trust: float | None
+    reliability: list[tuple[float, float, int]]
 
 
 def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learned:
@@ -102,6 +104,7 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
         cascade.select_action(state, DESIRED, filter=best)
         times.append(perf_counter() - start)
     everything = encode(recording.observations)
+    trust, reliability = _trust(trial, world.record(LATER, LATER + seed).best(), encode)
     return Learned(
         policies={
             "cascade": lambda seen, *_: _chosen(cascade, encode(seen), DESIRED, best),
@@ -115,7 +118,8 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
         seconds=seconds,
         decision=float(np.median(times)),
         calibration=None if measured is None else _short(measured),
-        trust=_trust(trial, world.record(LATER, LATER + seed).best(), encode),
+        trust=trust,
+        reliability=reliability,
     )
 
 
@@ -140,12 +144,19 @@ def _trained(store: TrajectoryStore, best: dict[str, float], seed: int, split: f
     return layer
 
 
-def _trust(layer: DecisionLayer, later: Recording, encode: Encode) -> float | None:
-    """Return the calibration error on a recording that nobody has seen; None for an uncalibrated layer."""
+def _trust(
+    layer: DecisionLayer, later: Recording, encode: Encode
+) -> tuple[float | None, list[tuple[float, float, int]]]:
+    """Return the calibration error on a recording that nobody has seen, and its bins.
+
+    None and no bins for an uncalibrated layer.
+    """
     with TrajectoryStore(":memory:", dimension=layer.state_size, action_dimension=layer.action_size) as store:
         store.insert_batch(_batch(later, encode, layer.action_size))
         trainer = OfflineTrainer(store, layer, progress=False)
-        return trainer.evaluate(include_training=True, keep_predictions=False).calibration_error
+        told = trainer.evaluate(include_training=True, keep_predictions=False)
+    bins = [(bin_.confidence, bin_.similarity, bin_.count) for bin_ in told.reliability]
+    return told.calibration_error, bins
 
 
 def _batch(recording: Recording, encode: Encode, actions: int) -> TrajectoryBatch:

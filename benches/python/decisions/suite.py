@@ -66,7 +66,11 @@ def run(
             learned = ours.learn(world, recording, Path(folder), seed)
             for name, policy in learned.policies.items():
                 if name == "cascade":
-                    more = {"calibration": learned.calibration, "trust": learned.trust}
+                    more = {
+                        "calibration": learned.calibration,
+                        "trust": learned.trust,
+                        "reliability": learned.reliability,
+                    }
                     judge(name, policy, learned.seconds, learned.decision, **more)
                 else:
                     judge(name, policy, None, None)
