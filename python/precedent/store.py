@@ -141,7 +141,7 @@ class TrajectoryStore(StoreFile):
             threshold: The least similarity, itself included; None = no cut.
             filter: Answer among the steps that match: a `SearchFilter` or a mapping.
             exact: Proven equal to brute force. Ties go to the row inserted first.
-            ef_search: Candidates the graph keeps, at least k; None = the graph's own.
+            ef_search: Candidates the graph keeps, at least k; None = the graph's own, or k + k / 8.
 
         Raises:
             ValidationError: Not a state of this store, or an option out of its range; also on an empty store.

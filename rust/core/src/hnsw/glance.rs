@@ -65,3 +65,27 @@ pub(super) fn misled(upper: &[Near], whole: &[f32]) -> Option<bool> {
     let [near, far] = [upper.len() / 20, upper.len() / 4].map(|at| f64::from(upper[at].cost()));
     (far > near).then_some(APART * deviation > far - near)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Candidates a hundredth apart by upper halves, and by whole codes as far off as `error` says.
+    fn told(count: u32, apart: f32, error: impl Fn(u32) -> f32) -> Option<bool> {
+        let cost = |at: u32| 0.2 + apart * at as f32;
+        let upper: Vec<Near> = (0..count).map(|at| Near::new(cost(at), at)).collect();
+        let whole: Vec<f32> = (0..count).map(|at| cost(at) + error(at)).collect();
+        misled(&upper, &whole)
+    }
+
+    #[test]
+    fn halves_mislead_where_their_errors_come_near_what_they_have_to_tell_apart() {
+        let by_turns = |size: f32| move |at: u32| if at.is_multiple_of(2) { size } else { -size };
+        // from the tenth to the fiftieth it is 0.4
+        assert_eq!(told(200, 0.01, by_turns(0.1)), Some(false));
+        assert_eq!(told(200, 0.01, by_turns(0.2)), Some(true));
+        assert_eq!(told(200, 0.01, |_| 5.0), Some(false), "what is off alike changes no order");
+        assert_eq!(told(39, 0.01, by_turns(0.2)), None, "too few");
+        assert_eq!(told(200, 0.0, by_turns(0.2)), None, "twins by their upper halves");
+    }
+}

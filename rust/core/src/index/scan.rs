@@ -398,3 +398,52 @@ pub(super) fn from(rows: &Bits, first: usize) -> impl Iterator<Item = NodeId> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hnsw::{Params, Quantization};
+    use crate::rng::Rng;
+
+    #[test]
+    fn what_is_proven_far_is_skimmed_off_as_long_as_that_pays() {
+        let noise = |number: u64| -> Vec<f32> {
+            (0..256).map(|i| Rng::new(1, number).normal(i) as f32).collect()
+        };
+        let (metric, quantization) = (Metric::Cosine, Quantization::Int8);
+        let params = Params { m: 8, ef_construction: 60, metric, quantization, seed: 1 };
+        let (graph, query) = (Graph::unlinked(256, params), noise(1 << 20));
+        // every eighth row is near the query, the others are noise
+        let nodes: Vec<NodeId> = (0..BATCH as u64)
+            .map(|number| {
+                let own = noise(number);
+                if number % 8 == 0 {
+                    let near: Vec<f32> = query.iter().zip(&own).map(|(q, x)| q + 0.3 * x).collect();
+                    graph.push(&near)
+                } else {
+                    graph.push(&own)
+                }
+            })
+            .collect();
+        let mut prepared = Prepared::default();
+        graph.prepare(&query, &mut prepared);
+        let mut skimming = Skimming::of(&graph, &prepared).unwrap();
+        let near: Vec<NodeId> = nodes.iter().copied().step_by(8).collect();
+        for _ in 0..8 {
+            let mut batch = nodes.clone();
+            let left = skimming.run(0.3, &mut batch);
+            assert_eq!(batch[..left], near);
+            assert!(skimming.pays());
+        }
+        for _ in 0..8 {
+            let mut batch = nodes.clone();
+            assert_eq!(
+                skimming.run(f64::NAN, &mut batch),
+                BATCH,
+                "nothing is beyond what is not known"
+            );
+            assert_eq!(batch, nodes);
+        }
+        assert!(!skimming.pays(), "more than half of the rows were left");
+    }
+}
