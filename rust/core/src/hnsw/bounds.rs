@@ -84,11 +84,11 @@ pub(super) fn skim(
     let mut products = [0; CHUNK];
     let products = &mut products[..rows.len()];
     codec.score.uppers(rows, query.fine.high(), products);
+    let per_norm = skim.left_out + SLACK * query.fine.norm;
     for ((&twice, facts), least) in products.iter().zip(facts).zip(least) {
         let Shape { scale, norm, residual } = shape_of(facts);
         let [scale, length, left_out] = [scale, norm, residual].map(f64::from);
         let product = 0.5 * skim.unit * scale * f64::from(twice);
-        let per_norm = skim.left_out + SLACK * query.fine.norm;
         let miss = skim.coded * left_out + skim.halves * scale + per_norm * length;
         let (cost, miss) = cost(query, length, product, miss, SLACK);
         *least = cost - miss;

@@ -271,20 +271,13 @@ impl Codec {
             Quantization::None => self.score.products(rows, query.lines, out),
             Quantization::Int8 | Quantization::Binary => {
                 let sums = &mut sums[..rows.len()];
-                let unit = match (self.quantization, query.quick) {
-                    (Quantization::Binary, _) => {
-                        self.score.signs(rows, query.lines, sums);
-                        1.0
-                    }
-                    (_, false) => {
-                        self.score.bytes(rows, query.lines, sums);
-                        1.0
-                    }
-                    (_, true) => {
-                        self.score.uppers(rows, query.lines, sums);
-                        0.5
-                    }
-                };
+                match (self.quantization, query.quick) {
+                    (Quantization::Binary, _) => self.score.signs(rows, query.lines, sums),
+                    (_, false) => self.score.bytes(rows, query.lines, sums),
+                    (_, true) => self.score.uppers(rows, query.lines, sums),
+                }
+                // upper halves give twice the product
+                let unit = if query.quick { 0.5 } else { 1.0 };
                 out.iter_mut().zip(sums).for_each(|(out, sum)| *out = unit * *sum as f32);
             }
         }

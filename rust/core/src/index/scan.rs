@@ -153,13 +153,6 @@ impl<'a> Skimming<'a> {
 }
 
 impl Sieve<'_> {
-    /// Keeps the first of `nodes`, as many as have bounds, that could be among the k nearest.
-    fn offer_all(&mut self, nodes: &[NodeId], least: &[f64], most: &[f64]) {
-        for (node, (&least, &most)) in nodes.iter().zip(least.iter().zip(most)) {
-            self.offer(Slot(node.0), least, most);
-        }
-    }
-
     /// Keeps a row, whose cost has these bounds, if it could be among the k nearest: if its cost, at its least, does not
     /// exceed what k rows cost at most. NaN could be anything.
     fn offer(&mut self, slot: Slot, least: f64, most: f64) {
@@ -290,19 +283,19 @@ impl Scan<'_> {
             }
             since += 1;
             let count = held.min(BATCH);
-            if let Some(skimming) = skimming.as_mut().filter(|_| sieve.limit < f64::INFINITY) {
+            let skims = skimming.as_mut().filter(|_| sieve.limit < f64::INFINITY);
+            let (left, known) = skims.map_or((count, held), |skimming| {
                 let left = skimming.run(sieve.limit, &mut batch[..count]);
-                let (least, most) = (&mut least[..left], &mut most[..left]);
-                self.graph.judge(prepared, &batch[..left], least, most);
-                sieve.offer_all(&batch, least, most);
+                (left, left)
+            });
+            let (least, most) = (&mut least[..left], &mut most[..left]);
+            if likely {
+                self.graph.judge_likely(prepared, &batch[..known], least, most);
             } else {
-                let (least, most) = (&mut least[..count], &mut most[..count]);
-                if likely {
-                    self.graph.judge_likely(prepared, &batch[..held], least, most);
-                } else {
-                    self.graph.judge(prepared, &batch[..held], least, most);
-                }
-                sieve.offer_all(&batch, least, most);
+                self.graph.judge(prepared, &batch[..known], least, most);
+            }
+            for at in 0..left {
+                sieve.offer(Slot(batch[at].0), least[at], most[at]);
             }
             skimming = skimming.filter(Skimming::pays);
             batch.copy_within(count..held, 0);

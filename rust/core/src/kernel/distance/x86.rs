@@ -185,13 +185,13 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
             }
         };
         for at in 0..pairs {
-            let (above, below) = (line_halves(&row[at]), line_halves(&row[upper + at]));
+            let (above, below) = (parts(&row[at]), parts(&row[upper + at]));
             let (low, high) = (joined_avx2(above[0], below[0]), joined_avx2(above[1], below[1]));
             add(2 * at, [low[0], high[0]]);
             add(2 * at + 1, [low[1], high[1]]);
         }
         for (at, line) in row[pairs..upper].iter().enumerate() {
-            add(2 * pairs + at, line_halves(line));
+            add(2 * pairs + at, parts(line));
         }
         *out = sums.map(|sum| total_i32(sum)).iter().sum::<i64>() as f64;
     }
@@ -200,7 +200,7 @@ fn dots_avx2(rows: &[&[Line]], query: &Fine, out: &mut [f64]) {
 /// A line as two times thirty-two bytes.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn line_halves(line: &Line) -> [__m256i; 2] {
+pub(in super::super) fn parts(line: &Line) -> [__m256i; 2] {
     let at: *const __m256i = std::ptr::from_ref(line).cast();
     // SAFETY: a line is twice thirty-two readable bytes, aligned to sixty-four.
     unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }

@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     __m128i, __m256, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_prefetch,
     _mm_storeu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
     _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_ps,
+    _mm256_load_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_ps,
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_srli_epi16,
     _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_and_si512, _mm512_andnot_si512,
     _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
@@ -17,7 +17,7 @@ use std::arch::x86_64::{
 };
 
 use super::super::distance::Line;
-use super::super::distance::x86::{joined_avx2, joined_avx512};
+use super::super::distance::x86::{joined_avx2, joined_avx512, parts};
 use super::super::halves;
 use super::{AHEAD, Isa, Kernel, LIFT};
 
@@ -395,13 +395,6 @@ fn floats_avx2<const SQUARES: bool>(rows: &[&[Line]], query: &[Line], out: &mut 
         unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), _mm256_add_ps(sums[0], sums[1])) };
         *out = lanes.iter().sum();
     }
-}
-
-#[target_feature(enable = "avx2")]
-fn parts(line: &Line) -> [__m256i; 2] {
-    let at: *const __m256i = std::ptr::from_ref(line).cast();
-    // SAFETY: a line is twice thirty-two readable bytes, aligned to sixty-four.
-    unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
 }
 
 #[target_feature(enable = "avx2")]
