@@ -23,6 +23,9 @@ const UNPOISONED: &str = "no holder of this lock panics";
 const WRITER_CACHE: i64 = 16_384;
 /// Kibibytes of pages that one reader keeps.
 const READER_CACHE: i64 = 4_096;
+/// Bytes of the file that a reader maps at the most. A record lies on three or four pages far apart: to copy those through
+/// system calls took half of the time of reading it.
+const MAPPED: i64 = 1 << 40;
 /// Idle readers that stay open.
 const IDLE_READERS: usize = 4;
 /// Bytes that the log is cut back to after it was copied into the file.
@@ -78,6 +81,9 @@ impl Target {
             connection.pragma_update(None, "query_only", true)?;
         }
         bound_cache(&connection, writing)?;
+        if !writing {
+            connection.pragma_update(None, "mmap_size", MAPPED)?;
+        }
         Ok(connection)
     }
 }
@@ -301,4 +307,24 @@ fn snapshot<T>(reader: &mut Reader, work: impl FnOnce(&mut Reader) -> Result<T>)
 fn run(connection: &Connection, sql: &str, doing: &'static str) -> Result<()> {
     let mut statement = connection.prepare_cached(sql).during(doing)?;
     statement.execute([]).map(drop).during(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn readers_may_map_a_file_of_any_size_and_the_writer_none_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("a.db"), Options::default()).unwrap();
+        let open = store.enter().unwrap();
+        let mapped = |connection: &Connection| {
+            connection.pragma_query_value(None, "mmap_size", |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let reading = open.connections.read(|reader| Ok(mapped(&reader.connection))).unwrap();
+        assert_eq!(reading, MAPPED, "SQLite was compiled with less: see .cargo/config.toml");
+        let writer = open.connections.writer.as_ref().unwrap().lock().unwrap();
+        assert_eq!(mapped(&writer.connection), 0);
+    }
 }
