@@ -20,6 +20,7 @@ FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
         "graph build, 100K x 768": partial(build.build, rows=100_000, dimension=768),
         "graph build, 100K x 384": partial(build.build, rows=100_000, dimension=384),
         "filters": filters.filters,
+        "matches alone": filters.alone,
     },
     "deciding": {
         "decision": decide.decisions,
