@@ -97,8 +97,8 @@ def alone(folder: Path, *, rows: int = ROWS) -> Table:
     Such a graph has no rows to walk around, so no filtered walk of its kind can be expected to be quicker.
     """
     table = Table(
-        f"Graphs of the matches alone ({rows:,} x {DIMENSION}, k={K}), at the smallest ef whose recall@{K} is "
-        f"{RECALL}: CPU time beside the same system's search of all rows by ef={EF}",
+        f"Graphs of the matches alone ({rows:,} x {DIMENSION}, k={K}), at the smallest ef whose recall@{K} "
+        f"is {RECALL}: CPU time beside the same system's search of all rows by ef={EF}",
         ["system", "its rows", "ef", "recall@10", f"time / all rows, ef={EF}"],
     )
     world = _World.of(rows)

@@ -1,4 +1,4 @@
-//! Tiles of C in registers: 8 x 32 under AVX-512, 6 x 16 under AVX2. Each step of k loads one row of B's tile and
+//! Tiles of C in registers: 12 x 32 under AVX-512, 6 x 16 under AVX2. Each step of k loads one row of B's tile and
 //! broadcasts one number of A for each row of C.
 
 #![expect(
@@ -42,14 +42,14 @@ pub(super) fn avx2() -> Option<Gemm> {
     })
 }
 
-/// Rows of B that a pass over C reads: a block of 256 rows of a hidden layer stays in the second-level cache while all
-/// rows of A are multiplied with it.
-const BLOCK: usize = 256;
+/// Rows of B that a pass over C reads: of a packed panel they fill half of the first-level cache, beside a tile's rows of A;
+/// of a hidden layer they stay in the second-level cache while all rows of A are multiplied with them.
+const BLOCK: usize = 192;
 
 /// From so many rows of A on it pays to copy a tile's columns of B to where they lie close together.
 const PACKED: usize = 96;
 /// Rows of A that are multiplied with a packed panel, as many as stay in the second-level cache.
-const PASS: usize = 192;
+const PASS: usize = 384;
 
 /// How far ahead of its use a row of a weighted sum is fetched.
 const AHEAD: usize = 6;
@@ -74,7 +74,7 @@ macro_rules! kernels {
     (
         $module:ident, $features:literal, $vector:ty, $lanes:literal, $mask:ty, $mask_of:expr,
         $load:ident, $widen:ident, $load_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
-        tiles: $rows:literal x $vectors:literal, strips: $strip:literal
+        tiles: $rows:literal x $vectors:literal, lower: $($height:literal)*, strips: $strip:literal
     ) => {
         mod $module {
             use super::*;
@@ -82,7 +82,7 @@ macro_rules! kernels {
             const LANES: usize = $lanes;
 
             #[target_feature(enable = $features)]
-            #[allow(clippy::large_stack_arrays, reason = "32 KiB at most, once in a thread's stack of 2 MiB")]
+            #[allow(clippy::large_stack_arrays, reason = "24 KiB at most, once in a thread's stack of 2 MiB")]
             pub(super) fn product(product: Product<'_>) {
                 let Product { rows, columns, depth, left, right, target, start } = product;
                 let mut panel = None; // made only where it is used
@@ -164,13 +164,7 @@ macro_rules! kernels {
                     };
                 }
                 match high {
-                    1 => of!(1),
-                    2 => of!(2),
-                    3 => of!(3),
-                    4 => of!(4),
-                    5 => of!(5),
-                    6 => of!(6),
-                    7 => of!(7),
+                    $($height => of!($height),)*
                     _ => of!($rows),
                 }
             }
@@ -318,13 +312,13 @@ macro_rules! kernels {
 kernels!(
     wide, "avx512f,avx512bw,avx512vl", __m512, 16, __mmask16, lanes_of_16,
     load_16, widen_16, _mm512_loadu_ps, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    tiles: 8 x 2, strips: 16
+    tiles: 12 x 2, lower: 1 2 3 4 5 6 7 8 9 10 11, strips: 16
 );
 
 kernels!(
     narrow, "avx2,fma", __m256, 8, __m256i, lanes_of_8,
     load_8, widen_8, _mm256_loadu_ps, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    tiles: 6 x 2, strips: 12
+    tiles: 6 x 2, lower: 1 2 3 4 5, strips: 12
 );
 
 fn lanes_of_16(lanes: usize) -> __mmask16 {
