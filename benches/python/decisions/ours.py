@@ -38,8 +38,8 @@ EPOCHS = 100
 UPDATES = (2_000, 12_000)  # at least and at most, however many epochs that is
 NETWORKS = 3
 HELD_OUT = 0.2
-# Episodes on which confidence is judged, by their best tenth: episodes differ, and of ten good ones even a curve that was
-# fitted to a hundred others is off by up to 0.09.
+# Episodes on which confidence is judged, by their best tenth: episodes differ, and of ten good ones even a
+# curve that was fitted to a hundred others is off by up to 0.09.
 LATER = 500
 _ASKED = 200  # decisions that are timed
 
