@@ -77,10 +77,11 @@ def at_scale(folder: Path, *, rows: int) -> Table:
 
 
 def _read(path: Path) -> None:
-    """Read a file, so that the system holds its pages: how long a disk takes is not asked here."""
-    with path.open("rb", buffering=0) as file:
-        while file.read(1 << 24):
-            pass
+    """Read a store's files, so that the system holds their pages: how long a disk takes is not asked here."""
+    for each in path.parent.glob(f"{path.name}*"):
+        with each.open("rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
 
 
 def _asked(store: TrajectoryStore, states: Vectors) -> Table:
@@ -93,7 +94,7 @@ def _asked(store: TrajectoryStore, states: Vectors) -> Table:
     target = TARGET if len(states) <= ROWS else LARGE_TARGET
     table = Table(
         f"A decision (`select_action`, {len(states):,} x {DIMENSION}, "
-        '`return_scale="episode"`, the file in the page cache; CPU time)',
+        '`return_scale="episode"`, files in the page cache; CPU time)',
         ["asked", "tiers that answered", "p50, ms", "p99, ms", "p50 to reach, ms", "reached"],
     )
     for title, asked, desired in (
