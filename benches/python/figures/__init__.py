@@ -19,6 +19,8 @@ FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
         "graph build, 10K x 768": partial(build.build, rows=10_000, dimension=768),
         "graph build, 100K x 768": partial(build.build, rows=100_000, dimension=768),
         "graph build, 100K x 384": partial(build.build, rows=100_000, dimension=384),
+    },
+    "filters": {
         "filters": filters.filters,
         "matches alone": filters.alone,
     },

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # By section of the document. A work is called with a scratch folder.
 WORKS: dict[str, dict[str, Callable[[Path], AbstractContextManager[Work]]]] = {
     "search": {**graph.WORKS, **search.WORKS, **cache.WORKS},
+    "filters": {},
     "deciding": {},
     "store": {**insert.WORKS, **maintain.WORKS},
     "learning": {**predict.WORKS, **train.WORKS, **replay.WORKS},
