@@ -90,6 +90,42 @@ def test_a_deleted_row_is_in_no_answer(graphed):
     assert store.verify(deep=True).ok
 
 
+def test_a_pocket_of_matches_at_the_query_does_not_hide_the_matches_far_away(opened):
+    """Fifty clusters; the six farthest match, and the twenty rows that are nearest to the queries."""
+    rng = np.random.default_rng(0)
+    centres = 50 * rng.normal(size=(50, 8))
+    centres[0] = 0
+    centres = centres[np.argsort(np.linalg.norm(centres, axis=1))]
+    clusters = np.repeat(np.arange(50), 300)
+    places = centres[clusters] + rng.normal(size=(len(clusters), 8))
+    matching = clusters >= 44
+    matching[np.argsort(np.linalg.norm(places[:300], axis=1))[:20]] = True
+    order = rng.permutation(len(places))
+    settings = {"m": 8, "ef_construction": 40, "ef_search": 25, "metric": "euclidean", "build_above": 0}
+    store = opened(dimension=8, action_dimension=2, hnsw=settings)
+    store.insert_batch(
+        precedent.TrajectoryBatch(
+            states=places[order],
+            actions=np.tile([1.0, 0.0], (len(places), 1)),
+            rewards=matching[order].astype(float),
+            pattern_ids="any",
+            episode_ids=[f"episode-{row // 50}" for row in range(len(places))],
+            task_types="walk",
+        )
+    )
+    store.flush()
+    codes = store.quantizer
+    for query in 0.1 * rng.normal(size=(10, 8)):
+        for k in (10, 25, 40):
+            keys, distances = store.search_ids(query, k=k, filter={"min_reward": 0.5})
+            assert (keys >= 0).all(), f"{len(keys[keys >= 0])} of {k}, and {matching.sum()} match"
+            assert (distances < 10).sum() == min(k, 20)
+            keys, _ = store.search_quantized(
+                codes.encode(query[None], role="query"), k=k, filter={"min_reward": 0.5}
+            )
+            assert (keys >= 0).all()
+
+
 def test_codes_alone_find_about_the_same(graphed):
     store = graphed(":memory:")
     store.insert_batch(batch(2000))

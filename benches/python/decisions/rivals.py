@@ -62,7 +62,7 @@ def _data(recording: Recording) -> Any:
 
 
 def _transformer(data: Any, recording: Recording, updates: int) -> Policy:
-    """Train on sequences and act with the best return in the data as the target."""
+    """Train on sequences and act with the 90 % quantile of the returns in the data as the target."""
     config = d3rlpy.algos.DiscreteDecisionTransformerConfig(
         batch_size=64, context_size=CONTEXT, num_layers=2, num_heads=2, max_timestep=1_001
     )

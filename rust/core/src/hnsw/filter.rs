@@ -58,7 +58,8 @@ pub(super) fn widened(ef: usize, share: f64, m: usize) -> usize {
 
 impl Graph {
     /// Leaves in the pool the nearest admitted rows that a walk from `start` finds, or says false: where the query is, so
-    /// little matches that a scan of all matches costs less than the walk it would take.
+    /// little matches that a scan of all matches costs less than the walk it would take, or the walk went through all
+    /// matches that it could reach and they were not enough.
     pub(super) fn walk_admitted(
         &self,
         query: &Coarse<'_>,
@@ -93,8 +94,9 @@ impl Graph {
         if scarce {
             self.begin_everywhere(query, admit, (matches / SEEDS.max(ef)).max(1), scratch);
         }
-        self.walk_matches(query, admit, enough, cut, scratch);
-        true
+        let ran_out = self.walk_matches(query, admit, enough, cut, scratch);
+        let reached = scratch.pool.items().len();
+        reached >= ef || !ran_out || reached == admit.count_before(linked)
     }
 
     /// Leaves in `found` the nearest matches in the query's own neighbourhood, whatever else is in it: it may not match,
@@ -170,7 +172,8 @@ impl Graph {
         }
     }
 
-    /// Expands the nearest matches of the pool, some at a time, as [`Graph::walk`] does.
+    /// Expands the nearest matches of the pool, some at a time, as [`Graph::walk`] does. Whether it ended because none was
+    /// left, and not beyond the cut.
     fn walk_matches(
         &self,
         query: &Coarse<'_>,
@@ -178,7 +181,7 @@ impl Graph {
         enough: usize,
         cut: f32,
         scratch: &mut GraphScratch,
-    ) {
+    ) -> bool {
         let GraphScratch { visited, pool, batch, hops, costs, .. } = scratch;
         let mut idle = 0;
         loop {
@@ -190,14 +193,14 @@ impl Graph {
                 if near.cost() > cut {
                     idle += 1;
                     if idle > super::search::PATIENCE {
-                        return;
+                        return false;
                     }
                 }
                 *span = self.step(near.node(), admit, enough, visited, batch, hops);
                 expanded += 1;
             }
             if expanded == 0 {
-                return;
+                return true;
             }
             for span in &spans[..expanded] {
                 self.hop(span, admit, enough, visited, batch, hops);

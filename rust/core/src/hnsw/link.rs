@@ -51,8 +51,8 @@ struct Back {
 
 impl Graph {
     /// Links the next rows, at most `budget`, and says how many. Batches have sizes that depend only on how many rows are
-    /// linked, and a batch cut short by `stop` leaves no trace, so a bulk load gives one graph for a seed, whatever the
-    /// threads. `stop` is looked at before every row. Without room for links nothing is linked.
+    /// linked and how many there are, and a batch cut short by `stop` leaves no trace, so rows that are all there when linking
+    /// begins give one graph for a seed, whatever the threads. `stop` is looked at before every row. Without room for links nothing is linked.
     pub fn link(&self, budget: usize, pool: &Pool, stop: &AtomicBool) -> usize {
         if self.room == 0 {
             return 0;
@@ -108,7 +108,8 @@ impl Graph {
         let (code, facts) = self.coded(node);
         let whole = self.codec.row_asks(code, &facts, asking);
         let query = Coarse { quick: self.glances.suffice(&self.codec, &self.params), ..whole };
-        let (level, ef) = (self.level(node), self.params.ef_construction);
+        // a pool takes its memory at once, and there are no more candidates than rows before this one
+        let (level, ef) = (self.level(node), self.params.ef_construction.min(node as usize + 1));
         let (_, top) = self.entry();
         let (mut lists, mut misled) = (vec![Vec::new(); level as usize + 1], None);
         let mut nearest = (start > 0).then(|| self.descend(&query, level.min(top), scratch));

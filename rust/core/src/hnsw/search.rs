@@ -47,7 +47,7 @@ impl Graph {
     /// None admits every linked row. Candidates farther than `cut` may be left out.
     ///
     /// False, and no candidates: so little that matches lies near the query that a scan of the matches, which is left to
-    /// whoever asked, costs less.
+    /// whoever asked, costs less; or what matches there is cut off from the other matches.
     #[expect(clippy::too_many_arguments, reason = "the question, and the memory to answer it in")]
     pub fn search(
         &self,
@@ -63,6 +63,7 @@ impl Graph {
         if self.linked() == 0 || ef == 0 || matches == 0 {
             return true;
         }
+        let ef = ef.min(self.len()); // a pool takes its memory at once
         scratch.restart(self.len(), ef);
         let query = query.coarse(self.glances.suffice(&self.codec, &self.params));
         let start = self.descend(&query, 0, scratch);

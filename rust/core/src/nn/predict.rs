@@ -41,6 +41,8 @@ pub(super) struct Desk {
 struct Draft {
     block: Vec<f32>,
     hidden: Vec<f32>,
+    /// The code of a return, where an answer is worked out anew.
+    code: Vec<f32>,
     terms: Vec<(u32, f32)>,
     votes: Votes,
 }
@@ -220,11 +222,44 @@ impl DecisionLayer {
                 self.fill_inputs(questions, first, block, (active, !coded));
                 mlp::hidden_rows(self.gemm, shape, w1, (block, active), (start, coded), hidden);
                 mlp::output_rows(self.gemm, shape, (w2, b2), hidden, output.values);
+                if let Some(copy) = by {
+                    self.reconsider(copy, questions, first, &mut draft, output.values);
+                }
                 self.desk.give_back(draft);
             });
         });
         self.desk.give_back(draft);
         output
+    }
+
+    /// Answers those of the questions from `first` on anew whose rounded answers are in doubt. The draft has their inputs and
+    /// their hidden units.
+    fn reconsider(
+        &self,
+        copy: &Rounded,
+        questions: &Questions<'_>,
+        first: usize,
+        draft: &mut Draft,
+        output: &mut [f32],
+    ) {
+        let (d, active) = (self.settings.state_size, self.active(questions));
+        let Draft { block, hidden, code, terms, .. } = draft;
+        let mut anew = Vec::new();
+        let rows = block.chunks_exact(active).zip(hidden.chunks_exact(self.shape.hidden));
+        for ((i, (x, hidden)), action) in
+            (first..).zip(rows).zip(output.chunks_exact_mut(self.shape.output))
+        {
+            let (state, context) = (&x[..d], x.get(2 * d..).unwrap_or_default());
+            if copy.doubts(state, context, hidden, action) {
+                self.code_of(questions.returns[i % questions.returns.len()], code);
+                self.answer_by(None, [state, code, context], (&mut anew, terms), action);
+            }
+        }
+    }
+
+    fn code_of(&self, desired_return: f64, code: &mut Vec<f32>) {
+        code.resize(self.settings.state_size, 0.0);
+        self.encoder.encode_return(desired_return, self.return_range(), code);
     }
 
     fn one_by_one(&self, questions: &Questions<'_>, n: usize) -> Vec<f32> {
@@ -314,11 +349,11 @@ impl DecisionLayer {
         let mut draft = self.desk.draft();
         let by = self.rounded();
         self.code_sums(by, desired_return, &mut draft);
-        let Draft { block, hidden, terms, .. } = &mut draft;
+        let Draft { block, hidden, code, terms, .. } = &mut draft;
         not_zero(state, terms);
         self.combine_first(by, 0, terms, hidden);
+        block.clear();
         if context.is_some() || timestep.is_some() {
-            block.clear();
             block.extend_from_slice(context.unwrap_or_default());
             block.resize(state.len(), 0.0);
             if let Some(timestep) = timestep {
@@ -328,6 +363,10 @@ impl DecisionLayer {
             self.combine_first(by, 2, terms, hidden);
         }
         self.finish(by, hidden, terms, action);
+        if by.is_some_and(|copy| copy.doubts(state, block, hidden, action)) {
+            self.code_of(desired_return, code);
+            self.answer_by(None, [state, code, block], (hidden, terms), action);
+        }
         let norm = sums::squares(hidden).sqrt();
         self.desk.give_back(draft);
         norm

@@ -15,6 +15,8 @@ const WORTH_ROUNDING: usize = 1 << 16;
 const BOUND: f64 = 0.01;
 /// Questions by which the error of a copy is measured.
 const PROBES: usize = 8;
+/// Numbers that a question of each block of the input has: state, code of the return, context.
+const BLOCKS: usize = 3;
 
 /// With what a layer answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +56,60 @@ pub(super) struct Rounded {
     middle: usize,
     /// The same numbers in 32 bits, for products of many questions; made for the first of them.
     wide: OnceLock<Vec<f32>>,
-    /// The largest error among the probes.
+    /// The largest error among the probes that it answers.
     error: f64,
+    doubt: Doubt,
+}
+
+/// How far an answer may be off, by what went into its sums: rounding moves every term by a share of itself, and where the
+/// terms cancel, that is much beside what is left.
+#[derive(Debug)]
+struct Doubt {
+    /// By hidden unit, the squared length of its row of W2.
+    outward: Vec<f32>,
+    /// By block of the input and hidden unit: `outward` times the mean square of the unit's weights in the block.
+    inward: Vec<f32>,
+    /// The squared length of a return's code, which is that of every return.
+    code: f64,
+    /// The square of an answer's error, as a share of its terms' squares: the probes' largest, with room for others.
+    share: f64,
+}
+
+impl Doubt {
+    fn of(layer: &DecisionLayer, code: &[f32]) -> Self {
+        let [w1, _, w2, _] = layer.shape.split(&layer.params);
+        let rows = w2.chunks_exact(layer.shape.output);
+        let outward: Vec<f32> = rows.map(|row| sums::squares(row) as f32).collect();
+        let d = layer.settings.state_size;
+        let blocks = w1.chunks_exact(d * outward.len()).map(|block| {
+            let mut squares = vec![0.0; outward.len()];
+            for row in block.chunks_exact(outward.len()) {
+                squares.iter_mut().zip(row).for_each(|(sum, weight)| *sum += weight * weight);
+            }
+            squares
+        });
+        let inward = blocks.flat_map(|squares| {
+            let each = squares.into_iter().zip(&outward);
+            each.map(|(sum, outward)| sum / d as f32 * outward).collect::<Vec<_>>()
+        });
+        let inward = inward.collect();
+        Self { outward, inward, code: sums::squares(code), share: 0.0 }
+    }
+
+    /// The sum of the squares of the terms that rounding moves. `lengths` are the squared ones of the input's blocks.
+    fn terms(&self, lengths: [f64; BLOCKS], hidden: &[f32]) -> f64 {
+        let (state, rest) = self.inward.split_at(hidden.len());
+        let (code, context) = rest.split_at(hidden.len());
+        let [of_state, of_code, of_context] = lengths.map(|length| length as f32);
+        let inward = state.iter().zip(code).zip(context);
+        let units = hidden.iter().zip(&self.outward).zip(inward);
+        let squares = units.map(|((h, outward), ((state, code), context))| {
+            let within = of_state * state + of_code * code + of_context * context;
+            // a unit that the ReLU silenced adds nothing
+            if *h > 0.0 { h * h * outward + within } else { 0.0 }
+        });
+        f64::from(squares.sum::<f32>())
+    }
 }
 
 impl Rounded {
@@ -65,9 +119,27 @@ impl Rounded {
         let mut halves = memory;
         halves.clear();
         halves.extend(w1.iter().chain(w2).map(|weight| Bf16::nearest(*weight)));
-        let mut copy = Self { halves, middle: w1.len(), wide: OnceLock::new(), error: 0.0 };
-        copy.error = layer.error_of(&copy);
+        let (low, high) = layer.return_range();
+        let mut code = vec![0.0; layer.settings.state_size];
+        layer.encoder.encode_return(f64::midpoint(low, high), (low, high), &mut code);
+        let (wide, doubt) = (OnceLock::new(), Doubt::of(layer, &code));
+        let mut copy = Self { halves, middle: w1.len(), wide, error: f64::INFINITY, doubt };
+        layer.probe(&mut copy, &code);
         copy
+    }
+
+    /// Whether an answer may be farther from that of the weights as they are than it should: then these answer. `state`
+    /// and `context` went into it; of a context that is zero nothing is given.
+    pub(super) fn doubts(
+        &self,
+        state: &[f32],
+        context: &[f32],
+        hidden: &[f32],
+        action: &[f32],
+    ) -> bool {
+        let lengths = [sums::squares(state), self.doubt.code, sums::squares(context)];
+        let off = self.doubt.share * self.doubt.terms(lengths, hidden);
+        off.is_nan() || off > BOUND * BOUND * sums::squares(action)
     }
 
     /// W1 and W2.
@@ -114,8 +186,9 @@ impl DecisionLayer {
 
     /// How far the answers of the rounded weights are from those of the weights as they are, relative to their length:
     /// the largest such error among eight questions (states that a trainer kept, else unit vectors drawn at random), of an
-    /// ensemble among its members. It is measured when the copy is made, and a copy with more than 0.01 is not used. 0
-    /// where the weights are used as they are.
+    /// ensemble among its members. It is measured when the copy is made. A question whose answer may be off by more than
+    /// 0.01, judged by the size of the terms that it sums, is answered by the weights as they are, and so are all where that
+    /// holds for half of the eight. 0 where the weights are used as they are.
     pub fn inference_error(&self) -> f64 {
         let own = self.rounded().map_or(0.0, |copy| copy.error);
         self.others.iter().map(Self::inference_error).fold(own, f64::max)
@@ -131,14 +204,12 @@ impl DecisionLayer {
         let copy = made.get_or_init(|| {
             Rounded::of(self, std::mem::take(&mut spare.lock().expect("no holder panics")))
         });
-        (copy.error <= BOUND).then_some(copy)
+        copy.error.is_finite().then_some(copy)
     }
 
-    fn error_of(&self, copy: &Rounded) -> f64 {
+    /// Measures a copy by some questions, with this code of a return.
+    fn probe(&self, copy: &mut Rounded, code: &[f32]) {
         let d = self.settings.state_size;
-        let (low, high) = self.return_range();
-        let mut code = vec![0.0; d];
-        self.encoder.encode_return(f64::midpoint(low, high), (low, high), &mut code);
         let kept = self.familiar.as_ref().map_or(&[][..], |familiar| familiar.centroids());
         let rng = Rng::new(0, 0x6266_3136);
         let probe = |at: usize| -> Vec<f32> {
@@ -148,28 +219,60 @@ impl DecisionLayer {
             let length = (d as f64).sqrt();
             (0..d).map(|i| (rng.normal((at * d + i) as u64) / length) as f32).collect()
         };
-        let errors = (0..PROBES).map(|at| {
-            let state = probe(at);
-            let exact = self.answer_by(None, &state, &code);
-            let rounded = self.answer_by(Some(copy), &state, &code);
-            let length = sums::squares(&exact).sqrt();
-            if length > 0.0 { sums::distance(&exact, &rounded).sqrt() / length } else { 0.0 }
+        let answer = |by, state: &[f32]| {
+            let (mut hidden, mut terms) = (Vec::new(), Vec::new());
+            let mut action = vec![0.0; self.shape.output];
+            self.answer_by(by, [state, code, &[]], (&mut hidden, &mut terms), &mut action);
+            (hidden, action)
+        };
+        let answers: Vec<_> = (0..PROBES)
+            .map(|at| {
+                let state = probe(at);
+                let (hidden, rounded) = answer(Some(copy), &state);
+                let off = sums::distance(&answer(None, &state).1, &rounded);
+                (state, hidden, rounded, off)
+            })
+            .collect();
+        let shares = answers.iter().map(|(state, hidden, _, off)| {
+            let lengths = [sums::squares(state), copy.doubt.code, 0.0];
+            let terms = copy.doubt.terms(lengths, hidden);
+            if terms > 0.0 { off / terms } else { 0.0 }
         });
-        // A NaN, of weights whose sums overflow, is no small error.
-        errors.fold(0.0, |most: f64, error| if error <= most { most } else { error })
+        // a NaN, of weights whose sums overflow, is no small share
+        let share = shares.fold(0.0, |most: f64, share| if share <= most { most } else { share });
+        // the fewer outputs, the more their errors differ from question to question
+        copy.doubt.share = share * (1.25 + 2.75 / (self.shape.output as f64).sqrt()).powi(2);
+        let sure = answers
+            .iter()
+            .filter(|(state, hidden, rounded, _)| !copy.doubts(state, &[], hidden, rounded));
+        let errors: Vec<f64> = sure
+            .map(|(_, _, rounded, off)| {
+                let length = sums::squares(rounded).sqrt();
+                if length > 0.0 { off.sqrt() / length } else { 0.0 }
+            })
+            .collect();
+        if 2 * errors.len() > PROBES {
+            copy.error = errors.into_iter().fold(0.0, f64::max);
+        }
     }
 
-    /// The answer for a state and a return code, with these weights.
-    fn answer_by(&self, by: Option<&Rounded>, state: &[f32], code: &[f32]) -> Vec<f32> {
+    /// The answer for the blocks of an input (state, code of the return, and context, which may be empty), by a copy or by
+    /// the weights as they are; `hidden` has the hidden units then.
+    pub(super) fn answer_by(
+        &self,
+        by: Option<&Rounded>,
+        input: [&[f32]; BLOCKS],
+        (hidden, terms): (&mut Vec<f32>, &mut Vec<(u32, f32)>),
+        action: &mut [f32],
+    ) {
         let [_, b1, ..] = self.shape.split(&self.params);
-        let (mut hidden, mut terms) = (b1.to_vec(), Vec::new());
-        let mut action = vec![0.0; self.shape.output];
-        for (block, x) in [(1, code), (0, state)] {
-            not_zero(x, &mut terms);
-            self.combine_first(by, block, &terms, &mut hidden);
+        hidden.clear();
+        hidden.extend_from_slice(b1);
+        for block in [1, 0, 2] {
+            not_zero(input[block], terms);
+            self.combine_first(by, block, terms, hidden);
         }
-        self.finish(by, &mut hidden, &mut terms, &mut action);
-        action
+        self.finish(by, hidden, terms, action);
     }
 
     /// Adds to the hidden units what one block of the input has in their sums.

@@ -13,6 +13,7 @@ use super::open::Facts;
 use super::sidecar::Occasion;
 use super::{Open, Store, UNPOISONED};
 use crate::error::{During, Error, Result};
+use crate::hnsw::Graph;
 use crate::index::worth;
 
 /// How often those who wait look whether they still should.
@@ -166,6 +167,11 @@ impl Open {
         hnsw.enabled && rows > 0 && rows >= self.facts.worth()
     }
 
+    /// Whether somebody has to look after a graph: one is due, or there is one, whose rows may have become fewer since.
+    fn is_tended(&self, rows: usize, graph: &Graph) -> bool {
+        self.due(rows) || self.facts.hnsw.enabled && graph.linked() > 0
+    }
+
     /// Starts the thread if what lies in the file is worth a graph.
     pub(super) fn link_what_is_there(&self) -> Result<()> {
         let enough = self.facts.worth().max(1);
@@ -186,9 +192,22 @@ impl Open {
     /// Tells the thread that rows came, if a graph is due.
     pub(super) fn rows_came(&self, rows: usize) {
         if self.due(self.rows.fetch_add(rows, Ordering::Relaxed) + rows) {
-            // without a thread everything is found by scan: slower, but found
-            let _ = self.linker.wake(self, false);
+            self.look_after();
         }
+    }
+
+    /// Tells the thread that the index is at another place of the file and has so many rows now, if there is a graph or one
+    /// is due.
+    pub(super) fn rows_changed(&self, rows: usize, graph: &Graph) {
+        self.rows.store(rows, Ordering::Relaxed);
+        if self.is_tended(rows, graph) {
+            self.look_after();
+        }
+    }
+
+    fn look_after(&self) {
+        // without a thread everything is found by scan: slower, but found
+        let _ = self.linker.wake(self, false);
     }
 
     /// Links until nothing is left, and saves what is worth it.
@@ -197,7 +216,7 @@ impl Open {
         loop {
             let (graph, dead) = self.in_sync(|_, mirror| {
                 let index = &mirror.index;
-                if !self.due(index.len()) && index.graph().linked() == 0 {
+                if !self.is_tended(index.len(), index.graph()) {
                     return Ok((None, None));
                 }
                 Ok((Some(Arc::clone(index.graph())), index.worth_compacting()))
@@ -228,8 +247,11 @@ impl Store {
     /// if enough of it changed. `poll` is asked now and then; an error from it ends the waiting, not the work.
     pub fn flush(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let open = self.enter()?;
-        let due = open.in_sync(|_, mirror| Ok(open.due(mirror.index.len())))?;
-        if !due {
+        let tended = open.in_sync(|_, mirror| {
+            let index = &mirror.index;
+            Ok(open.is_tended(index.len(), index.graph()))
+        })?;
+        if !tended {
             return Ok(());
         }
         let ticket = open.linker.wake(&open, true)?;

@@ -180,6 +180,7 @@ impl Open {
         }
         header.generation = before.map_or(0, |before| before.generation) + 1;
         let mut writer = Writer::begin(path)?;
+        writer.hold(); // searches that have to catch up wait for the mirror, and must not wait for the disk
         let graph = Arc::clone(self.mirror.read().expect(UNPOISONED).index.graph());
         let outline = self.connections.read(|reader| {
             let mirror = self.mirror.read().expect(UNPOISONED);
@@ -198,6 +199,7 @@ impl Open {
         })?;
         let Some(outline) = outline else { return Ok(()) };
         let outline = outline?;
+        writer.let_go()?;
         header.rows = outline.keys.len() as u64;
         header.linked = outline.write_graph(&mut writer)? as u64;
         self.write_states(&outline, &mut writer)?;

@@ -5,6 +5,7 @@
 //! it ahead takes a newer snapshot, and whoever finds it behind moves it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rusqlite::Row;
@@ -109,7 +110,7 @@ impl Open {
     }
 
     fn catch_up(&self, reader: &Reader, to: Position, halt: Option<&Halt>) -> Result<()> {
-        let rows = {
+        let (rows, graph) = {
             let mut mirror = match halt {
                 Some(halt) => halt.take(|| self.mirror.try_write())?,
                 None => self.mirror.write().expect(UNPOISONED),
@@ -117,11 +118,10 @@ impl Open {
             let moved = mirror.catch_up(reader, self, to);
             self.awake.store(moved.is_ok(), Ordering::Relaxed);
             moved?;
-            mirror.index.len()
+            (mirror.index.len(), Arc::clone(mirror.index.graph()))
         };
         // rows of other processes come this way too
-        self.rows.store(0, Ordering::Relaxed);
-        self.rows_came(rows);
+        self.rows_changed(rows, &graph);
         Ok(())
     }
 }

@@ -137,6 +137,47 @@ fn a_fifth_of_dead_rows_is_cleared_out_of_the_graph() {
 }
 
 #[test]
+fn a_graph_whose_rows_became_fewer_than_one_is_built_for_is_still_looked_after() {
+    let hnsw = HnswSettings { build_above: Some(3000), ..HnswSettings::default() };
+    let settings = Options { hnsw, ..options() };
+    let folder = Folder::new();
+    let again = || Store::open(&folder.path("store.db"), settings.clone()).unwrap();
+    let store = again();
+    let ids = insert(&store, &steps("e", 4000, 0));
+    flush(&store);
+    let full = store.stats().unwrap().index_size;
+    store.delete(&ids[..2000]).unwrap();
+    insert(&store, &steps("f", 5, 9000));
+    flush(&store);
+    assert_eq!(indexed(&store), ("graph", 0));
+    assert!(store.stats().unwrap().index_size * 3 < full * 2, "the dead still take room");
+    store.close().unwrap();
+    let store = again();
+    insert(&store, &steps("g", 5, 19_000));
+    flush(&store);
+    assert_eq!(indexed(&store), ("graph", 0));
+    assert!(recall(&store, &all()) >= 0.95);
+}
+
+#[test]
+fn as_many_candidates_as_anybody_may_ask_for_take_no_more_memory_than_there_are_rows() {
+    let hnsw = HnswSettings {
+        ef_construction: Some(1 << 39),
+        ef_search: Some(1 << 39),
+        build_above: Some(0),
+        ..HnswSettings::default()
+    };
+    let store = Store::open(":memory:".as_ref(), Options { hnsw, ..options() }).unwrap();
+    insert(&store, &steps("e", 300, 0));
+    flush(&store);
+    assert_eq!(indexed(&store), ("graph", 0));
+    let some = Filter { min_reward: Some(0.0), ..all() };
+    for filter in [all(), some] {
+        assert!(recall(&store, &filter) >= 0.99);
+    }
+}
+
+#[test]
 fn all_rows_may_die_and_others_come() {
     let store = Store::open(":memory:".as_ref(), graphed()).unwrap();
     for round in 0..3 {
@@ -175,9 +216,11 @@ fn stores_on_one_file_follow_each_other_with_graphs_of_their_own() {
 fn a_close_while_rows_are_linked_loses_none_and_the_next_opening_goes_on() {
     let folder = Folder::new();
     let store = open(&folder);
-    let ids = insert(&store, &steps("e", 12_000, 0));
+    let ids = insert(&store, &steps("e", 20_000, 0));
     store.search(&nearest(state(1), 1)).unwrap();
     store.close().unwrap();
+    // when all rows are linked the index is saved
+    assert!(!folder.path("store.db-index").exists(), "it waited until all were linked");
     let store = open(&folder);
     assert_eq!(store.search(&nearest(state(11_111), 1)).unwrap().rows.ids, ids[11_111..11_112]);
     store.close().unwrap();

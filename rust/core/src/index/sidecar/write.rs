@@ -17,6 +17,8 @@ const CHUNK: u32 = 1 << 20;
 /// A sidecar under way. Dropped before [`Self::finish`], it leaves nothing behind.
 pub(crate) struct Writer {
     file: BufWriter<NamedTempFile>,
+    /// What is not to reach the disk yet, see [`Self::hold`].
+    held: Option<Vec<u8>>,
     at: u64,
     table: Vec<Entry>,
 }
@@ -37,7 +39,18 @@ impl Writer {
         file.as_file().try_lock().map_err(io::Error::from)?;
         file.write_all(&[0; PAGE])?;
         let file = BufWriter::with_capacity(BUFFER, file);
-        Ok(Self { file, at: PAGE as u64, table: Vec::new() })
+        Ok(Self { file, held: None, at: PAGE as u64, table: Vec::new() })
+    }
+
+    /// Keeps in memory what is put from now on, until [`Self::let_go`]: whoever puts it holds a lock that others want, and
+    /// a disk may take its time.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Writes what was held.
+    pub(crate) fn let_go(&mut self) -> io::Result<()> {
+        self.held.take().map_or(Ok(()), |held| self.file.write_all(&held))
     }
 
     /// Writes a section that readers go through from end to end.
@@ -72,7 +85,8 @@ impl Writer {
 
     /// Gives the file its header, puts it on the disk and under its name; the bytes it has.
     pub(crate) fn finish(self, path: &Path, header: &Header) -> io::Result<u64> {
-        let Self { file, at, table } = self;
+        let Self { mut file, held, at, table } = self;
+        file.write_all(&held.unwrap_or_default())?;
         let mut file = file.into_inner()?;
         file.rewind()?;
         file.write_all(&page(header, &table))?;
@@ -84,7 +98,11 @@ impl Writer {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.at += bytes.len() as u64;
-        self.file.write_all(bytes)
+        match &mut self.held {
+            Some(held) => held.extend_from_slice(bytes),
+            None => self.file.write_all(bytes)?,
+        }
+        Ok(())
     }
 
     fn pad(&mut self, to: u64) -> io::Result<()> {

@@ -114,6 +114,42 @@ fn a_threshold_loses_nothing_above_it() {
 }
 
 #[test]
+fn a_threshold_loses_nothing_above_it_by_halves_of_codes_and_through_a_filter() {
+    // as the rows of the benches: clusters on a manifold of few dimensions, in many
+    let wide = |number: i64| -> Vec<f32> {
+        let own = Rng::new(15, number as u64);
+        let centre = Rng::new(16, own.below(99, 30));
+        let latent: Vec<f64> = (0..16).map(|i| centre.normal(i) + own.normal(i)).collect();
+        let basis = |i: u64, at: u64| Rng::new(17, at).normal(i);
+        let noise = |i| 0.1 * own.normal(100 + i);
+        let along = |i| -> f64 { (0..).zip(&latent).map(|(at, x)| x * basis(i, at)).sum() };
+        (0..256).map(|i| (along(i) + noise(i)) as f32).collect()
+    };
+    let usual =
+        Params { m: 16, ef_construction: 100, ..params(Metric::Cosine, Quantization::Int8) };
+    let (index, mut shelf) = filled_under(usual, 4000, wide);
+    index.graph.link(usize::MAX, &Pool::new(2).unwrap(), &GO_ON);
+    let mut scratch = Scratch::default();
+    let some = Resolved { min_reward: Some(0.0), ..Resolved::default() };
+    for filter in [Resolved::default(), some] {
+        let (mut lost, mut above) = (0, 0);
+        for number in 0..100 {
+            let query = wide(-1 - number);
+            let free = walking(&query, Metric::Cosine, 10, &filter);
+            let all_hits = index.search(&free, &mut shelf, &mut scratch, &GO_ON).unwrap();
+            for threshold in [0.5, 0.7, 0.8] {
+                let cut = Question { threshold: Some(threshold), ..free };
+                let hits = index.search(&cut, &mut shelf, &mut scratch, &GO_ON).unwrap();
+                let wanted = all_hits.iter().filter(|hit| hit.similarity >= threshold);
+                above += wanted.clone().count();
+                lost += wanted.filter(|hit| !hits.contains(hit)).count();
+            }
+        }
+        assert!(above > 1000 && lost * 1000 <= above, "{lost} of {above} were lost");
+    }
+}
+
+#[test]
 fn the_dead_are_in_no_answer_before_and_after_they_are_cleared_away() {
     let (mut index, mut shelf) = linked(Metric::Cosine, 5000, 4800);
     let (all, mut scratch) = (Resolved::default(), Scratch::default());
