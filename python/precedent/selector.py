@@ -7,7 +7,7 @@ condition is inside the search, so that a near step that ended badly does not hi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ from precedent.tiers import exact, interpolated
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from precedent.layer import DecisionLayer
     from precedent.rollout import Rollout
@@ -194,7 +193,7 @@ class ActionSelector:
 
         Args:
             states: Embeddings `[n, d]`, or n texts or tasks for a store with an encoder.
-            desired_return: One for all, or n.
+            desired_return: One for all, or n: a sequence or an array `[n]`.
             filter: Which precedents count.
             contexts: `[n, d]` for the network.
             timesteps: n positions for the network.
@@ -208,12 +207,7 @@ class ActionSelector:
         self.store._require_open()
         vectors = self.store._query_matrix(states)
         n = len(vectors)
-        if isinstance(desired_return, Iterable) and not isinstance(desired_return, (str, bytes)):
-            desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]
-            if len(desired) != n:
-                raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
-        else:
-            desired = [self._desired(desired_return)] * n
+        desired = self._desired_of_each(desired_return, n)
         if contexts is not None:
             contexts = checks.finite("contexts", checks.matrix("contexts", contexts, self.store.dimension, n))
         if timesteps is not None:
@@ -324,6 +318,23 @@ class ActionSelector:
         if self.return_scale == "raw":
             return checks.number(name, value)
         return checks.number(name, value, low=0.0, high=1.0)
+
+    def _desired_of_each(self, given: Any, n: int) -> list[float]:
+        """Return n desired returns, of as many in order or of one for all."""
+        if hasattr(given, "__array__"):
+            array = np.asanyarray(given)
+            if array.ndim > 1:
+                raise checks.refuse("desired_return", f"one number or {n}", array)
+            given = array.tolist()
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+            return [self._desired(given)] * n
+        if not isinstance(given, Sequence):
+            # A set's order is arbitrary, so that nobody can say which state gets which.
+            raise checks.refuse("desired_return", f"one number or a sequence of {n}", given)
+        desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(given)]
+        if len(desired) != n:
+            raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
+        return desired
 
     def _condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
         """Return the filter that holds rows to a desired return, and the number it came to.
