@@ -287,8 +287,9 @@ def test_what_cannot_be_compared_is_refused(memory):
     assert caught.value.required == 20
     with refused("desired_return"):
         selector.calibrate(desired_return=1.5)
-    with refused("validation_split"):
-        selector.calibrate(validation_split=-0.1)
+    for split in (-0.1, 1.0, math.nan):
+        with refused("validation_split"):
+            selector.calibrate(validation_split=split)
     off = precedent.ActionSelector(memory, selector.layer, fallback_to_neural=False)
     with refused("fallback_to_neural"):
         off.calibrate()

@@ -287,7 +287,8 @@ class ActionSelector:
             desired_return: What makes an episode good, on the selector's scale: what will be asked for.
             trained_on: The filter that the layer was trained with: what that run held out, or never saw, is
                 asked about. None = what a run on everything and one with `filter` both hold out.
-            validation_split: The trainer's, so that the network is asked about what it did not learn.
+            validation_split: The trainer's, in [0, 1), so that the network is asked about what it did not
+                learn. With 0 the trainer holds nothing out: what is left is what `trained_on` never saw.
             seed: The trainer's.
             apply: Whether the selector takes the thresholds over.
 
@@ -299,7 +300,7 @@ class ActionSelector:
         from precedent.thresholds import calibration
 
         check_asked(self.layer, fallback=self.fallback_to_neural)
-        split = checks.number("validation_split", validation_split, low=0.0, high=1.0)
+        split = checks.number("validation_split", validation_split, low=0.0, high=math.nextafter(1.0, 0.0))
         seed = checks.integer("seed", seed, high=2**64 - 1)
         apply = checks.flag("apply", apply)
         chosen = normalised(filter)
