@@ -224,6 +224,15 @@ def test_a_target_stays_without_discount_and_on_the_other_scales(memory, scale, 
     assert rollout.desired_return == 0.7
 
 
+@pytest.mark.parametrize(("gamma", "reward"), [(1e-310, 0.2), (0.5, -1.7e308)])
+def test_a_target_that_no_number_holds_stays_where_no_returns_bound_it(memory, gamma, reward):
+    precedent_at(memory, 1.0, returns=None)
+    rollout = precedent.ActionSelector(memory, network()).start_episode(0.7, gamma=gamma)
+    rollout.observe(reward)
+    assert rollout.desired_return == 0.7
+    assert rollout.select(HERE).tier is Tier.GENERATED
+
+
 @pytest.mark.parametrize("context", ["none", "history", "previous_action"])
 def test_a_rollout_builds_the_contexts_of_training(opened, context):
     size = STATE if context == "previous_action" else ACTION
