@@ -280,7 +280,8 @@ class ActionSelector:
         tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
         never agrees at least as often as the network does, or is not sure (to one side of 95 %) to lose no
         more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps of at
-        least three episodes to be that sure.
+        least three episodes to be that sure. So sure is each threshold by itself; of the many that are tried
+        the best is taken, which is a little less.
 
         Args:
             filter: Which episodes count, as precedents too.
