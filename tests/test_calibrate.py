@@ -126,28 +126,34 @@ def test_several_neighbours_outvote_noise_that_one_repeats(memory):
     assert found.cascade_agreement >= best - 0.02
 
 
-def test_a_precedent_is_trusted_only_as_near_as_it_was_right(memory):
+def half_by_heart(store, *, seed=5, right=1.0, fewest=5):
     """Situations that come again are right, what is only near was drawn anew; the network is right half the
-    time."""
-    rng = np.random.default_rng(5)
+    time. Returns the selector, and one of the situations."""
+    rng = np.random.default_rng(seed)
     again, answers, _ = by_heart(1000, situations=50)
     fresh = unit(rng.normal(size=(1000, STATE)))
     order = rng.permutation(2000)
     states = np.concatenate([again, fresh])[order]
     went = np.concatenate([answers, np.where(fresh[:, 0] > 0, 0, 1)])[order]
-    fill(memory, states, went, np.ones(2000, bool))
-    selector = selector_of(memory, epochs=1, min_interpolation_samples=5)
+    fill(store, states, np.where(rng.random(2000) < right, went, 1 - went), np.ones(2000, bool))
+    selector = selector_of(store, epochs=1, min_interpolation_samples=fewest)
     weights = selector.layer.get_weights()
     first, second = np.zeros_like(weights.W1), np.zeros_like(weights.W2)
     first[0, 0], first[0, 1] = 1.0, -1.0
     second[0], second[1] = LEFT, RIGHT
     zeros = np.zeros_like(weights.b1), np.zeros_like(weights.b2)
     selector.layer.set_weights(precedent.NetworkWeights(W1=first, b1=zeros[0], W2=second, b2=zeros[1]))
+    return selector, again[0]
+
+
+def test_a_precedent_is_trusted_only_as_near_as_it_was_right(memory):
+    selector, known = half_by_heart(memory)
+    rng = np.random.default_rng(6)
     found = selector.calibrate(desired_return=0.0)
     assert found.exact_threshold > 0.98
     assert found.steps * 0.4 < found.exact_count < found.steps * 0.6
     assert found.cascade_agreement > found.network_agreement + 0.15
-    assert selector.select_action(again[0], 0.0).tier is precedent.Tier.EXACT
+    assert selector.select_action(known, 0.0).tier is precedent.Tier.EXACT
     assert selector.select_action(unit(rng.normal(size=(1, STATE)))[0], 0.0).tier is precedent.Tier.GENERATED
 
 
@@ -157,15 +163,21 @@ def test_no_tier_is_kept_that_agrees_less_than_the_network_where_it_answers():
             fill(store, *by_half(900, seed=seed, right=right))
             found = selector_of(store, epochs=4).calibrate(desired_return=0.6, apply=False)
         assert found.cascade_agreement >= found.network_agreement
-        alone = [point for point in found.exact if point.threshold == found.exact_threshold]
-        if found.exact_count:
-            assert alone[0].count == found.exact_count
-            assert alone[0].agreement >= alone[0].network_agreement
-            # No threshold for tier 1 alone would have given more.
-            gain = (alone[0].agreement - alone[0].network_agreement) * alone[0].count
-            assert (
-                found.cascade_agreement * found.steps >= found.network_agreement * found.steps + gain - 1e-6
-            )
+
+
+@pytest.mark.parametrize(("seed", "right"), [(5, 1.0), (7, 0.95), (8, 0.9)])
+def test_a_tier_that_is_opened_gains_what_was_measured_for_its_threshold_alone(memory, seed, right):
+    # Tier 2 needs more neighbours than are looked at: what the network does not know is left to tier 1.
+    selector, _ = half_by_heart(memory, seed=seed, right=right, fewest=6)
+    found = selector.calibrate(desired_return=0.0, apply=False)
+    assert found.exact_count >= found.steps * 0.4
+    assert found.interpolation_count == 0
+    (alone,) = [point for point in found.exact if point.threshold == found.exact_threshold]
+    assert alone.count == found.exact_count
+    assert alone.agreement > alone.network_agreement
+    gains = [(point.agreement - point.network_agreement) * point.count for point in found.exact]
+    gained = (found.cascade_agreement - found.network_agreement) * found.steps
+    assert gained == pytest.approx(max(gains))
 
 
 def test_an_episode_is_never_its_own_precedent(memory):
@@ -287,8 +299,9 @@ def test_what_cannot_be_compared_is_refused(memory):
     assert caught.value.required == 20
     with refused("desired_return"):
         selector.calibrate(desired_return=1.5)
-    with refused("validation_split"):
-        selector.calibrate(validation_split=-0.1)
+    for split in (-0.1, 1.0, math.nan):
+        with refused("validation_split"):
+            selector.calibrate(validation_split=split)
     off = precedent.ActionSelector(memory, selector.layer, fallback_to_neural=False)
     with refused("fallback_to_neural"):
         off.calibrate()
@@ -306,10 +319,25 @@ def test_chance_hardly_opens_a_tier_that_is_worse():
         tier = _Tier(reach, {1: right}, reach[:, None])
         closed = _Tier(np.full(200, -math.inf), {}, np.full((200, 1), -math.inf))
         network = (rng.random(200) < 0.56).astype(float)
-        agreed, _, counts = _best(tier, closed, network, np.arange(200) // 5 % 2)
+        agreed, _, counts = _best(tier, closed, network, np.arange(200) // 5)
         assert agreed >= network.mean()
         answered.append(counts[0] / 200)
-    assert np.mean(answered) < 0.25
+    assert np.any(answered)  # enough episodes to open it, else nothing is tested
+    assert np.mean(answered) < 0.1  # without the bound on what it may lose it is 0.196
+
+
+def test_a_threshold_that_loses_two_steps_in_a_hundred_is_taken_once_in_twenty_times_at_most():
+    """The precedents are right in 52 of 100 cases, the network in 54: as much as must not be lost."""
+    from precedent.thresholds import _holds
+
+    trials, opened = 400, 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        right, network = rng.random(200) < 0.52, rng.random(200) < 0.54
+        opened += _holds(right.astype(float) - network, np.arange(200) // 5)
+    # Sure to 95 %: a chance of 5 % in each trial. More than this many come about once in a thousand times.
+    chances = np.cumsum([math.comb(trials, k) * 0.05**k * 0.95 ** (trials - k) for k in range(trials)])
+    assert 0 < opened <= np.searchsorted(chances, 0.999)
 
 
 def test_a_filter_never_asks_about_episodes_that_were_learned_from(memory):
@@ -334,16 +362,18 @@ def test_a_filter_never_asks_about_episodes_that_were_learned_from(memory):
         assert found.episodes == len(expected & part if not given else expected)
 
 
-def test_a_tier_that_is_better_by_chance_alone_is_closed():
+def test_a_tier_that_is_better_by_chance_alone_is_mostly_closed():
     """Precedents and the network are right equally often, on other steps: many a threshold looks good."""
-    opened = 0
-    for seed in range(8):
+    opened, worlds = 0, 40
+    for seed in range(worlds):
         with precedent.TrajectoryStore(":memory:", dimension=STATE, action_dimension=ACTION) as store:
             rng = np.random.default_rng(seed)
             fill(store, unit(rng.normal(size=(600, STATE))), rng.integers(0, 2, 600), np.ones(600, bool))
             found = selector_of(store, epochs=1).calibrate(desired_return=0.0, apply=False)
             opened += found.exact_count + found.interpolation_count > found.steps / 10
-    assert opened <= 3
+    # Each threshold is held to its bound by itself, and this is the best of some hundred. As it loses nothing
+    # it may be opened: a third of these worlds do. Without the bound nine in ten would.
+    assert opened <= worlds / 2
 
 
 def test_one_episode_however_long_opens_no_tier(memory):

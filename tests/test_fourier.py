@@ -9,6 +9,7 @@ import pytest
 
 from precedent.encoders import FourierEncoder
 from precedent.errors import ValidationError
+from worlds import refused
 
 MEAN, DEVIATION = np.array([3.0, -200.0, 0.0]), np.array([0.1, 50.0, 1.0])
 
@@ -112,6 +113,41 @@ def test_a_component_that_never_varied_is_left_out_even_when_it_varies_later():
     assert np.isfinite(encode(asked)).all()
 
 
+HUGE = 1e308
+
+
+def test_a_constant_component_of_any_size_is_left_out_and_comes_back_from_a_mapping():
+    data = np.column_stack([seen(), np.full(2000, HUGE)])
+    encode = FourierEncoder.fit(data, 64)
+    asked = np.column_stack([seen(2, seed=1), [-HUGE, HUGE]])
+    told = encode(asked)
+    assert np.linalg.norm(told, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert told.tolist() == encode(np.column_stack([asked[:, :3], [0.0, 7.0]])).tolist()
+    assert FourierEncoder.from_dict(encode.to_dict())(asked).tolist() == told.tolist()
+
+
+def test_a_fitted_encoder_takes_the_greatest_observations_for_far_out():
+    encode = FourierEncoder.fit(seen(), 64)
+    far = MEAN + 1e6 * DEVIATION
+    assert encode([[HUGE] * 3, [-HUGE] * 3]).tolist() == encode([far, 2 * MEAN - far]).tolist()
+
+
+def test_a_scale_of_any_size_comes_back_from_a_mapping():
+    encode = FourierEncoder.fit(seen() * 1e100, 64)
+    back = FourierEncoder.from_dict(json.loads(json.dumps(encode.to_dict())))
+    assert back.fingerprint == encode.fingerprint
+
+
+@pytest.mark.parametrize("bandwidth", [0.2, 1e-300])
+@pytest.mark.parametrize("far", [HUGE, -HUGE, 1.7e308])
+def test_an_observation_too_far_for_its_angles_to_be_told_is_refused_by_name(far, bandwidth):
+    encode = FourierEncoder([-1.0, -1.0], [1.0, 1.0], 256, bandwidth)
+    with refused("observations[1, 0]"):
+        encode([[-1.0, -1.0], [far, 0.0]])
+    with refused("observations[1]"):
+        encode([-1.0, far])
+
+
 def test_the_fit_depends_on_the_data_and_the_seed_only():
     made, same = FourierEncoder.fit(seen(), 64, seed=3), FourierEncoder.fit(seen(), 64, seed=3)
     assert made.fingerprint == same.fingerprint
@@ -159,10 +195,18 @@ def test_what_to_dict_returns_may_be_changed_without_harm():
         {"mean": [0.0], "deviation": [-1.0], "dimension": 64, "seed": 0},
         {"mean": [0.0], "deviation": [1.0, 1.0], "dimension": 64, "seed": 0},
         {"mean": [math.nan], "deviation": [1.0], "dimension": 64, "seed": 0},
+        {1: 2, "a": 3},
+        [("mean", [0.0]), ("deviation", [1.0])],
+        5,
+        None,
+        "abc",
     ],
+    ids=repr,
 )
-def test_a_mapping_that_is_no_encoder_is_refused(mapping):
-    with pytest.raises(ValidationError):
+def test_what_is_no_mapping_of_an_encoder_is_refused(mapping):
+    with pytest.raises(
+        ValidationError, match=r"^(FourierEncoder|mean|deviation)(\[0\])?: expected .+, got .+"
+    ):
         FourierEncoder.from_dict(mapping)
 
 

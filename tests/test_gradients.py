@@ -132,12 +132,24 @@ def test_what_is_no_gradient_of_this_layer_is_refused_by_name_and_changes_nothin
         (lambda g: [replaced(g, flat=g.flat * np.nan)], r"shards\[0\].flat"),
         (lambda g: [g, replaced(g, weight=0.0)], r"shards\[1\].weight"),
         (lambda g: [g, replaced(g, loss=np.nan)], r"shards\[1\].loss"),
+        (lambda _: 5, "shards"),
+        (lambda _: None, "shards"),
+        (lambda g: [replaced(g, weight=1e308)] * 2, r"shards\[0\].weight"),
+        (lambda g: [replaced(g, weight=6e268)] * 2, r"shards\[1\].weight"),
+        (lambda g: [replaced(g, loss=1e308, weight=1.0)] * 2, r"shards\[1\].loss"),
     ],
 )
 def test_shards_that_have_no_mean_are_refused_by_name(spoil, field):
     told = trained().gradients(**batch())
-    with pytest.raises(precedent.ValidationError, match=field):
+    with pytest.raises(precedent.ValidationError, match=rf"^{field}.*: expected .+, got .+"):
         Gradients.mean(spoil(told))
+
+
+def test_the_heaviest_shards_of_the_largest_numbers_have_a_mean():
+    largest = np.array([np.finfo(np.float32).max, -1.0], np.float32)
+    shards = [Gradients(flat=largest, loss=1e30, weight=weight) for weight in (9e268, 1e268)]
+    mean = Gradients.mean(shards)
+    assert (mean.flat.tolist(), mean.loss) == (largest.tolist(), pytest.approx(1e30))
 
 
 def test_a_gradient_that_is_not_finite_is_no_gradient():

@@ -257,6 +257,56 @@ def test_bad_questions_are_refused_by_name(method, field, bad, error):
         getattr(trained(), method)(asked.pop("states"), asked.pop("returns"), **asked)
 
 
+OVERFLOWING = {
+    "state": {"state": np.full(STATE, 3e38, np.float32)},
+    "context": {"state": np.ones(STATE), "context": np.full(STATE, 3e38, np.float32)},
+}
+
+
+@pytest.mark.parametrize("field", OVERFLOWING)
+@pytest.mark.parametrize("method", ["predict", "predict_with_confidence", "predict_many"])
+def test_an_answer_that_is_not_finite_is_refused_by_what_made_it(method, field):
+    made, asked = overflowing(), dict(OVERFLOWING[field])
+    for calibrate in (False, True):
+        if calibrate:
+            states, actions, returns = data(60)
+            made.calibrate(states, actions, returns)
+        if method == "predict_many":
+            rows = {f"{name}s": np.stack([np.zeros(STATE), given]) for name, given in asked.items()}
+            with refused(f"{field}s[1]"):
+                made.predict_many(rows.pop("states"), 0.5, **rows)
+        else:
+            with refused(field):
+                getattr(made, method)(desired_return=0.5, **asked)
+
+
+def test_large_answers_that_are_finite_are_given_without_a_warning():
+    made = overflowing()
+    large = np.full(STATE, 3e34, np.float32)
+    assert np.isfinite(made.predict(large, 0.5)).all()
+    assert np.linalg.norm(made.predict(large, 0.5).astype(np.float64)) > 1e25
+    assert np.isfinite(made.predict_many([large], 0.5)).all()
+    assert np.isfinite(made.predict_with_confidence(large, 0.5).action).all()
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (1, -1)])
+def test_infinities_of_any_signs_are_no_answer(signs):
+    made = overflowing()
+    weights = made.get_weights()
+    weights.W2[:, :2] *= signs
+    made.set_weights(weights)
+    with refused("state"):
+        made.predict(np.full(STATE, 3e38, np.float32), 0.5)
+
+
+def overflowing():
+    """A layer whose answer to the largest states is beyond float32."""
+    made = trained()
+    weights = made.get_weights()
+    made.set_weights(precedent.NetworkWeights(**{n: np.ones_like(getattr(weights, n)) for n in NAMES}))
+    return made
+
+
 def test_no_questions_have_no_answers():
     assert trained().predict_many(np.empty((0, STATE)), 0.5).shape == (0, ACTION)
 

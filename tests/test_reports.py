@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,41 @@ def test_what_is_no_path_is_refused(sink):
         pytest.importorskip("tensorboardX")
     with refused("path" if sink is JsonlLogger else "folder"):
         sink(3)
+
+
+METRICS = precedent.EpochMetrics(epoch=1, train_loss=0.5, val_loss=None, gradient_norm=1.0, duration=0.1)
+
+
+def test_metrics_that_cannot_be_written_are_refused_before_the_first_epoch(tmp_path):
+    with pytest.raises(precedent.errors.AccessError, match=f"path.*{tmp_path.name}"):
+        JsonlLogger(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(precedent.errors.AccessError, match=r"path.*file"):
+        JsonlLogger(tmp_path / "file" / "metrics.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_metrics_that_find_no_room_are_a_disk_full_error():
+    log = JsonlLogger("/dev/full")
+    with pytest.raises(precedent.errors.DiskFullError, match=r"path.*/dev/full"):
+        log(METRICS)
+
+
+def test_a_file_of_metrics_that_went_away_while_training_is_an_access_error(tmp_path):
+    log = JsonlLogger(tmp_path / "gone" / "metrics.jsonl")
+    (tmp_path / "gone" / "metrics.jsonl").unlink()
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(precedent.errors.AccessError, match=r"path.*gone"):
+        log(METRICS)
+
+
+def test_metrics_stay_where_they_were_when_the_working_directory_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = JsonlLogger("metrics.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    log(METRICS)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_missing_extra_is_named():

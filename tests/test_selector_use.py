@@ -153,9 +153,31 @@ def test_none_of_many_is_lost_silently(memory):
         selector.select_many([HERE, one_hot(4)])
 
 
-@pytest.mark.parametrize("desired", [[0.9], [0.9, NAN, 0.9], "best"], ids=repr)
+@pytest.mark.parametrize("one", [np.array(0.7), np.float32(0.5), 1, np.array(1)], ids=repr)
+def test_an_array_of_no_dimensions_is_one_desired_return_for_many(mixed, one):
+    selector, queries = mixed
+    together = selector.select_many(queries, one)
+    assert without_latency(together) == without_latency(selector.select_many(queries, float(one)))
+
+
+@pytest.mark.parametrize(
+    "desired",
+    [
+        [0.9],
+        [0.9, NAN, 0.9],
+        "best",
+        np.array("best"),
+        np.array(NAN),
+        {0.1, 0.2, 0.3},
+        {0.1: 0, 0.2: 1, 0.3: 2},
+        (value for value in (0.1, 0.2, 0.3)),
+        np.full((3, 1), 0.5),
+        b"abc",
+    ],
+    ids=repr,
+)
 def test_desired_returns_that_do_not_fit_many_are_refused(memory, desired):
-    with pytest.raises(precedent.ValidationError, match=r"desired_return.*expected .+, got .+"):
+    with refused("desired_return"):
         precedent.ActionSelector(memory, network()).select_many(states(3), desired)
 
 
@@ -200,6 +222,15 @@ def test_a_target_stays_without_discount_and_on_the_other_scales(memory, scale, 
     rollout = selector.start_episode(0.7, gamma=gamma)
     rollout.observe(123.0)
     assert rollout.desired_return == 0.7
+
+
+@pytest.mark.parametrize(("gamma", "reward"), [(1e-310, 0.2), (0.5, -1.7e308)])
+def test_a_target_that_no_number_holds_stays_where_no_returns_bound_it(memory, gamma, reward):
+    precedent_at(memory, 1.0, returns=None)
+    rollout = precedent.ActionSelector(memory, network()).start_episode(0.7, gamma=gamma)
+    rollout.observe(reward)
+    assert rollout.desired_return == 0.7
+    assert rollout.select(HERE).tier is Tier.GENERATED
 
 
 @pytest.mark.parametrize("context", ["none", "history", "previous_action"])

@@ -7,7 +7,7 @@ import pytest
 
 import precedent
 from precedent.errors import CorruptionError
-from worlds import EPOCH, batch, one_hot, refused, states, step, steps, succeeded
+from worlds import EPOCH, STATE, batch, one_hot, refused, states, step, steps, succeeded
 
 
 def test_statistics_of_an_empty_store_have_nothing_to_average(store):
@@ -191,6 +191,24 @@ def test_flush_and_rebuilding_the_index_change_no_answer(store):
     store.rebuild_index()
     assert store.search(states(60)[5], k=10, threshold=None) == before
     assert store.get_stats().unindexed == 0
+
+
+def test_rebuilding_the_index_makes_the_graph_and_its_file_anew_and_changes_no_answer(opened, path):
+    store = opened(hnsw={"build_above": 0})
+    store.insert_batch(batch(1500))
+    store.flush()
+    index = path.with_name(path.name + "-index")
+    old = index.stat()
+    # Candidates enough that a graph misses nothing, however it was linked.
+    options = {"k": 10, "threshold": None, "ef_search": 500}
+    before = store.search_many(states(20, seed=4), **options)
+    store.rebuild_index()
+    new, stats = index.stat(), store.get_stats()
+    assert (stats.index_state, stats.unindexed) == ("graph", 0)
+    assert store.search_many(states(20, seed=4), **options) == before
+    assert (new.st_ino, new.st_mtime_ns) != (old.st_ino, old.st_mtime_ns)
+    assert new.st_size > 1500 * STATE
+    assert store.verify(deep=True).ok
 
 
 def test_the_newest_timestamp_follows_a_delete(store):

@@ -13,12 +13,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Self
 
 from precedent import checks
+from precedent.lines import JsonLines
 
 if TYPE_CHECKING:
+    import os
+
     from precedent.reports import EpochMetrics
 
 __all__ = ["JsonlLogger", "TensorBoardLogger"]
@@ -30,27 +32,28 @@ class JsonlLogger:
     A line is written and closed at once, so that what was finished survives whatever ends the run.
 
     Args:
-        path: The file; it and its folders are made where they are missing. A file that is there grows.
+        path: The file; it and its folders are made at once where they are missing. A file that is there
+            grows.
 
     Raises:
+        AccessError: The file cannot be written to.
         ValidationError: Not a path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = checks.path("path", path)
-        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)  # noqa: PTH103, PTH120
+        self._lines = JsonLines("path", path)
 
     def __call__(self, epoch: EpochMetrics) -> None:
-        """Write an epoch."""
-        import json
-        import time
+        """Write an epoch.
 
-        line = json.dumps({"timestamp": time.time_ns() // 1_000_000, **epoch.to_dict()})
-        with open(self._path, "a", encoding="utf-8") as file:  # noqa: PTH123 - one line, appended at once
-            file.write(line + "\n")
+        Raises:
+            AccessError: The file cannot be written to any more.
+            DiskFullError: No room left.
+        """
+        self._lines.add(epoch.to_dict())
 
     def __repr__(self) -> str:
-        return f"JsonlLogger({self._path!r})"
+        return f"JsonlLogger({self._lines.path!r})"
 
 
 class TensorBoardLogger:

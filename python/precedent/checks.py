@@ -10,7 +10,7 @@ import math
 import operator
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ __all__ = [
 
 Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
+Real = TypeVar("Real", np.float32, np.float64)
 
 # The core counts in 64 bits, and no store has more rows than this.
 LARGEST = 2**40 - 1
@@ -278,7 +279,7 @@ def column(field: str, value: Any, rows: int, kind: type[np.generic]) -> npt.NDA
     return np.ascontiguousarray(array, dtype=kind)
 
 
-def finite(field: str, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def finite(field: str, array: npt.NDArray[Real]) -> npt.NDArray[Real]:
     """Return an array without NaN and infinity.
 
     Raises:

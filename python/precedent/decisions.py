@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
-from precedent.errors import AccessError
 from precedent.values import Record, frozen_array, record
 
 __all__ = [
@@ -163,32 +162,19 @@ class Tally:
 
 
 def _as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
-    """Return what takes each result: the callable that was given, or one that adds a line of JSON to a file.
-
-    The file is made at once, with its folder, so that what cannot be written to is refused before the first
-    decision.
-    """
+    """Return what takes each result: the callable given, or one that adds a line of JSON to a file."""
     if log is None or callable(log):
         return log
     if not isinstance(log, (str, os.PathLike)):
         raise checks.refuse("log", "a callable or a path", log)
-    from pathlib import Path
+    from precedent.lines import JsonLines
 
-    path = Path(checks.path("log", log)).absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a", encoding="utf-8").close()
-    except OSError as err:
-        raise AccessError(f"log: cannot write to {path}: {err.strerror}") from err
-    lock = threading.Lock()
+    lines, lock = JsonLines("log", log), threading.Lock()
 
     def write(result: ActionResult) -> None:
-        import json
-        import time
-
-        line = json.dumps({"timestamp": time.time_ns() // 1_000_000, **result.to_dict()})
-        with lock, path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        told = result.to_dict()
+        with lock:
+            lines.add(told)
 
     return write
 

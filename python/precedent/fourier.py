@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
 from precedent.errors import ValidationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["FourierEncoder", "hashed"]
 
@@ -146,14 +144,16 @@ class FourierEncoder:
         varies = seen.max(axis=0) > seen.min(axis=0)
         if not varies.any():
             raise ValidationError("observations: expected rows that differ, got the same row every time")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             deviation = np.where(varies, seen.std(axis=0), 0.0)
+            mean = seen.mean(axis=0)
         if not np.isfinite(deviation).all() or (varies & (deviation == 0.0)).any():
             at = int(np.flatnonzero(~np.isfinite(deviation) | (varies & (deviation == 0.0)))[0])
             raise ValidationError(
                 f"observations: expected numbers whose spread is a double, got others in column {at}"
             )
-        return cls._of_scale(seen.mean(axis=0), deviation, dimension, seed)
+        # Where the sum overflows and the spread does not, all rows are the same.
+        return cls._of_scale(np.where(np.isfinite(mean), mean, seen[0]), deviation, dimension, seed)
 
     @classmethod
     def _of_scale(cls, mean: Doubles, deviation: Doubles, dimension: int, seed: int) -> Self:
@@ -206,14 +206,17 @@ class FourierEncoder:
         Raises:
             ValidationError: It is not what `to_dict` returns.
         """
+        if not isinstance(mapping, Mapping):
+            raise checks.refuse("FourierEncoder", "a mapping, what to_dict returns", mapping)
         given = dict(mapping)
         if set(given) == {"low", "high", "dimension", "bandwidth", "seed"}:
             return cls(
                 given["low"], given["high"], given["dimension"], given["bandwidth"], seed=given["seed"]
             )
         if set(given) != {"mean", "deviation", "dimension", "seed"}:
-            raise ValidationError(f"FourierEncoder: expected what to_dict returns, got keys {sorted(given)}")
-        mean, deviation = _bounds("mean", given["mean"]), _bounds("deviation", given["deviation"])
+            shown = ", ".join(sorted(map(repr, given))) or "none"
+            raise ValidationError(f"FourierEncoder: expected what to_dict returns, got keys {shown}")
+        mean, deviation = (checks.finite(of, _one_each(of, given[of])) for of in ("mean", "deviation"))
         if mean.shape != deviation.shape or (deviation < 0).any() or not deviation.any():
             raise ValidationError(
                 f"deviation: expected {len(mean)} numbers of at least 0, not all 0, got {deviation.tolist()}"
@@ -224,7 +227,9 @@ class FourierEncoder:
         """Return embeddings `[n, dimension]` of observations `[n, m]`, or `[dimension]` of one `[m]`.
 
         Raises:
-            ValidationError: Not finite numbers, or not `m` of them.
+            ValidationError: Not finite numbers, or not `m` of them; or, where `low` and `high` were given, a
+                number so far from them that its angles overflow float64. A fitted encoder takes any such
+                number for far out.
         """
         given = _numbers(observations)
         components = len(self._origin)
@@ -232,19 +237,37 @@ class FourierEncoder:
             raise ValidationError(
                 f"observations: expected {components} components each, got shape {given.shape}"
             )
-        scaled = (given - self._origin) / self._span
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = (given - self._origin) / self._span
         features = np.zeros((*given.shape[:-1], self._dimension), np.float32)
         plain = 0.0
         if self._fitted:
+            scaled[..., np.isinf(self._span)] = 0.0  # a difference that overflows would be NaN
             np.clip(scaled, -_CLIP, _CLIP, out=scaled)
             plain = _PLAIN_SHARE
             self._lift(scaled, features)
-        angles = scaled @ self._frequencies
+        angles = self._angles(scaled, given)
         end = 2 * angles.shape[-1]
         amplitude = np.sqrt((1.0 - plain) * 2.0 / end)
         features[..., 0:end:2] = np.cos(angles) * amplitude
         features[..., 1:end:2] = np.sin(angles) * amplitude
         return features
+
+    def _angles(self, scaled: Doubles, given: Doubles) -> Doubles:
+        """Return the angles of scaled observations; those that were given are for the error's message."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            angles: Doubles = scaled @ self._frequencies
+        sound = np.isfinite(angles).all(axis=-1)
+        if not sound.all():
+            row = np.argwhere(~sound)[0]
+            at = (*row, np.abs(scaled[tuple(row)]).argmax())
+            place = ", ".join(map(str, at))
+            raise checks.refuse(
+                f"observations[{place}]",
+                "a number nearer to low and high, for its angles overflow",
+                given[at],
+            )
+        return angles
 
     def _lift(self, scaled: Doubles, features: Floats) -> None:
         """Put the scaled observation behind the features, projected onto the sphere from its far pole.
@@ -272,12 +295,17 @@ def _numbers(given: Any) -> Doubles:
     return numbers
 
 
-def _bounds(field: str, given: Any) -> Doubles:
-    bounds = _doubles(field, given).copy()
-    if bounds.ndim != 1 or not bounds.size:
+def _one_each(field: str, given: Any) -> Doubles:
+    numbers = _doubles(field, given).copy()
+    if numbers.ndim != 1 or not numbers.size:
         raise ValidationError(
-            f"{field}: expected one number a component, got an array of shape {bounds.shape}"
+            f"{field}: expected one number a component, got an array of shape {numbers.shape}"
         )
+    return numbers
+
+
+def _bounds(field: str, given: Any) -> Doubles:
+    bounds = _one_each(field, given)
     # The largest float32 stands for infinity in the spaces of some environments.
     endless = ~(np.abs(bounds) < np.finfo(np.float32).max)
     if endless.any():

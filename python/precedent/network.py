@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import math
+from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +12,12 @@ import numpy.typing as npt
 from precedent import checks
 from precedent.values import Record, record
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 __all__ = ["Gradients", "NetworkWeights", "Prediction", "TrainingMetrics"]
 
 Floats = npt.NDArray[np.float32]
+
+# Shards weigh no more together: times the largest float32 it still is a float64.
+_HEAVIEST = 1e269
 
 
 @record
@@ -100,8 +102,10 @@ class Gradients(Record):
         Raises:
             DimensionError: One is longer than another.
             ValidationError: There are none, or one is not `Gradients` of finite numbers and a weight
-                above 0.
+                above 0; or together they weigh more than 1e269 or have a loss that float64 cannot sum.
         """
+        if not isinstance(shards, Iterable):
+            raise checks.refuse("shards", "an iterable of Gradients", shards)
         given = list(shards)
         if not given:
             raise checks.refuse("shards", "at least one", given)
@@ -117,7 +121,12 @@ class Gradients(Record):
                 raise checks.refuse(f"{place}.weight", "more than 0", share)
             if not at:
                 total = np.zeros(len(flat))
-            total += share * flat.astype(np.float64)
-            loss += share * checks.number(f"{place}.loss", shard.loss)
             weight += share
+            if weight > _HEAVIEST:
+                raise checks.refuse(f"{place}.weight", f"weights that sum to at most {_HEAVIEST:g}", share)
+            total += share * flat.astype(np.float64)
+            mean_loss = checks.number(f"{place}.loss", shard.loss)
+            loss += share * mean_loss
+            if not math.isfinite(loss):
+                raise checks.refuse(f"{place}.loss", "losses whose weighted sum float64 holds", mean_loss)
         return cls(flat=(total / weight).astype(np.float32), loss=loss / weight, weight=weight)

@@ -52,11 +52,12 @@ class Quantizer:
         return self._store._core.quantizer.bytes_per_vector(query=True)
 
     def encode(self, states: Any, role: Literal["row", "query"] = "row") -> npt.NDArray[np.uint8]:
-        """Return codes `[n, bytes_per_vector]` of states `[n, d]`, or of one `[d]`.
+        """Return codes of states `[n, d]`, or of one `[d]`, as long as their role needs.
 
         Args:
             states: What the store takes as states.
-            role: `"row"`: to be decoded or kept; `"query"`: for `search_quantized`.
+            role: `"row"`: to be decoded or kept, `[n, bytes_per_vector]`; `"query"`: for `search_quantized`,
+                `[n, bytes_per_query]`.
 
         Raises:
             ValidationError: Not states of this store, or another role.

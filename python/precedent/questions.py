@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
+from precedent.errors import ValidationError
 
-__all__ = ["batch", "one", "several"]
+__all__ = ["batch", "one", "several", "too_large"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -51,6 +52,25 @@ def several(
         np.array([checks.number(name, returns)]) if alike else checks.column(name, returns, rows, np.float64),
         None if contexts is None else checks.matrix("contexts", contexts, size, rows),
         None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
+    )
+
+
+def too_large(asked: tuple[Floats, Any, Floats | None, Any], row: int | None = None) -> ValidationError:
+    """Return the error for a question whose answer is not finite, as `one` or `several` returned it.
+
+    Args:
+        asked: The question, or several.
+        row: Which of several.
+    """
+    ending = "" if row is None else f"s[{row}]"
+    largest = {
+        f"{name}{ending}": float(np.abs(given if row is None else given[row]).max())
+        for name, given in (("state", asked[0]), ("context", asked[2]))
+        if given is not None
+    }
+    field = max(largest, key=largest.__getitem__)
+    return ValidationError(
+        f"{field}: expected numbers small enough for an answer that float32 holds, got {largest[field]:g}"
     )
 
 

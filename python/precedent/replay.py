@@ -130,8 +130,8 @@ class PrioritizedReplay:
                 at first, so that new items are seen soon.
 
         Raises:
-            ValidationError: `n` is below 1, lengths differ, or a priority is negative or not finite. Nothing
-                was added.
+            ValidationError: `n` is below 1, lengths differ, or a priority is negative, above 1e290 or not
+                finite. Nothing was added.
         """
         given = None if priorities is None else _doubles("priorities", priorities)
         return self._core.add(checks.integer("n", n, low=1), given)
@@ -165,8 +165,8 @@ class PrioritizedReplay:
             td_errors: `[n]`; the sign does not matter.
 
         Raises:
-            ValidationError: Lengths differ, a place holds no item, or an error is not finite. Nothing was
-                changed.
+            ValidationError: Lengths differ, a place holds no item, or an error is beyond 1e290 either way or
+                not finite. Nothing was changed.
         """
         self._core.update(_integers("indices", indices), _doubles("td_errors", td_errors))
 

@@ -212,7 +212,7 @@ class ReliabilityBin(Record):
 
     Attributes:
         confidence: The mean that was promised.
-        similarity: The mean that came.
+        similarity: The mean that came, or 0 where that is negative.
         count: Steps.
     """
 

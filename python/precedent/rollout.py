@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,8 @@ class Rollout:
         """Take note of the reward that the last action brought.
 
         A raw target R becomes (R - reward) / gamma, within the 1 % to 99 % range of the matching steps'
-        returns. With gamma 0, and on the scales "quantile" and "episode", it stays.
+        returns. With gamma 0, and on the scales "quantile" and "episode", it stays; so it does where no
+        matching step has a stored return to bound it and the quotient is more than a number holds.
 
         Raises:
             ValidationError: The reward is not a finite number.
@@ -107,7 +109,8 @@ class Rollout:
         low, high = self._selector.store._core.quantiles("return", list(_RANGE), self._filter)
         if low is not None and high is not None:
             target = min(max(target, low), high)
-        self.desired_return = target
+        if math.isfinite(target):
+            self.desired_return = target
 
     def _context(self, vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         layer = self._selector.layer

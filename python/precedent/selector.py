@@ -7,7 +7,7 @@ condition is inside the search, so that a near step that ended badly does not hi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ from precedent.tiers import exact, interpolated
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from precedent.layer import DecisionLayer
     from precedent.rollout import Rollout
@@ -194,7 +193,7 @@ class ActionSelector:
 
         Args:
             states: Embeddings `[n, d]`, or n texts or tasks for a store with an encoder.
-            desired_return: One for all, or n.
+            desired_return: One for all, or n: a sequence or an array `[n]`.
             filter: Which precedents count.
             contexts: `[n, d]` for the network.
             timesteps: n positions for the network.
@@ -208,12 +207,7 @@ class ActionSelector:
         self.store._require_open()
         vectors = self.store._query_matrix(states)
         n = len(vectors)
-        if isinstance(desired_return, Iterable) and not isinstance(desired_return, (str, bytes)):
-            desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(desired_return)]
-            if len(desired) != n:
-                raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
-        else:
-            desired = [self._desired(desired_return)] * n
+        desired = self._desired_of_each(desired_return, n)
         if contexts is not None:
             contexts = checks.finite("contexts", checks.matrix("contexts", contexts, self.store.dimension, n))
         if timesteps is not None:
@@ -286,14 +280,16 @@ class ActionSelector:
         tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
         never agrees at least as often as the network does, or is not sure (to one side of 95 %) to lose no
         more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps of at
-        least three episodes to be that sure.
+        least three episodes to be that sure. So sure is each threshold by itself; of the many that are tried
+        the best is taken, which is a little less.
 
         Args:
             filter: Which episodes count, as precedents too.
             desired_return: What makes an episode good, on the selector's scale: what will be asked for.
             trained_on: The filter that the layer was trained with: what that run held out, or never saw, is
                 asked about. None = what a run on everything and one with `filter` both hold out.
-            validation_split: The trainer's, so that the network is asked about what it did not learn.
+            validation_split: The trainer's, in [0, 1), so that the network is asked about what it did not
+                learn. With 0 the trainer holds nothing out: what is left is what `trained_on` never saw.
             seed: The trainer's.
             apply: Whether the selector takes the thresholds over.
 
@@ -305,7 +301,7 @@ class ActionSelector:
         from precedent.thresholds import calibration
 
         check_asked(self.layer, fallback=self.fallback_to_neural)
-        split = checks.number("validation_split", validation_split, low=0.0, high=1.0)
+        split = checks.number("validation_split", validation_split, low=0.0, high=math.nextafter(1.0, 0.0))
         seed = checks.integer("seed", seed, high=2**64 - 1)
         apply = checks.flag("apply", apply)
         chosen = normalised(filter)
@@ -324,6 +320,23 @@ class ActionSelector:
         if self.return_scale == "raw":
             return checks.number(name, value)
         return checks.number(name, value, low=0.0, high=1.0)
+
+    def _desired_of_each(self, given: Any, n: int) -> list[float]:
+        """Return n desired returns, of as many in order or of one for all."""
+        if hasattr(given, "__array__"):
+            array = np.asanyarray(given)
+            if array.ndim > 1:
+                raise checks.refuse("desired_return", f"one number or {n}", array)
+            given = array.tolist()
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+            return [self._desired(given)] * n
+        if not isinstance(given, Sequence):
+            # A set's order is arbitrary, so that nobody can say which state gets which.
+            raise checks.refuse("desired_return", f"one number or a sequence of {n}", given)
+        desired = [self._desired(value, f"desired_return[{i}]") for i, value in enumerate(given)]
+        if len(desired) != n:
+            raise ValidationError(f"desired_return: expected one number or {n}, got {len(desired)}")
+        return desired
 
     def _condition(self, desired: float, chosen: Condition | None) -> tuple[Condition | None, float | None]:
         """Return the filter that holds rows to a desired return, and the number it came to.

@@ -44,6 +44,10 @@ class TrajectoryStore(StoreFile):
     and each sees what the others committed. It is a context manager; any use after `close` raises
     `ClosedError`.
 
+    An open store maps its files: none may be cut short or copied over in place while any process has it open
+    (the system ends such a process), so replace a store's file only while it is closed everywhere, best by
+    renaming a new one into its place.
+
     Args:
         path: The file, made if it does not exist, with its parent folders; `":memory:"`; or an open
             `Workspace`, whose store it then is (and no other option may be given).
@@ -452,6 +456,9 @@ class TrajectoryStore(StoreFile):
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the database, while others read and write it; the copy is a whole store.
+
+        To restore it, close the store everywhere and rename the copy into its place: an open store maps its
+        files, and the system ends a process whose mapped file is cut short or copied over in place.
 
         Raises:
             AccessError: The copy cannot be written there.

@@ -73,7 +73,8 @@ class Calibration(Record):
         episodes: Held-out episodes that were asked about.
         steps: Their steps, at most 2,048.
         network_agreement: Of the network alone, on all of them.
-        cascade_agreement: Of the cascade with these thresholds; never below the network's.
+        cascade_agreement: Of the cascade with these thresholds; never below the network's. It is measured on
+            the very steps that the thresholds were chosen by, so expect somewhat less on others.
         exact_count: Steps that tier 1 answers in that cascade.
         interpolation_count: Steps that tier 2 answers in it.
         exact: Tier 1 alone, by falling threshold.
