@@ -194,7 +194,7 @@ class DecisionLayer:
         """With what it answers: `"bf16"`, weights rounded to 16 bits, or `"f32"`, the weights as they are.
 
         `"bf16"` unless it is set, since reading the weights is what an answer waits for. Layers of fewer than
-        65,536 weights, and those whose answers it would move by more than 1 %, answer in float32 anyway.
+        65,536 weights answer in float32 anyway, and so does any question whose answer might move by over 1 %.
         It touches neither training nor losses, and no file keeps it.
         """
         return self._core.inference
@@ -208,7 +208,7 @@ class DecisionLayer:
         """How far rounded answers are from those in float32, relative to their length; 0 in float32.
 
         It is the largest error among eight questions, measured when the weights are rounded: of states that a
-        trainer kept, else of random ones. It is never above 0.01.
+        trainer kept, else of random ones. By it and the size of its terms each answer is judged.
         """
         return self._core.inference_error
 

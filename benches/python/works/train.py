@@ -174,8 +174,16 @@ def offline(folder: Path) -> Iterator[Work]:
                 losses["theirs"] = float(np.mean(found))
 
             theirs()
-            quality = f"train loss of the last epoch {losses['theirs']:.2e}"
-            peers.append(Contender("PyTorch, data in memory", theirs, units=ROWS * EPOCHS, quality=quality))
+            for threads in (1, 2):
+                peers.append(
+                    Contender(
+                        f"PyTorch, data in memory{'' if threads == 1 else f', {threads} threads'}",
+                        theirs,
+                        units=ROWS * EPOCHS,
+                        prepare=partial(torch.set_num_threads, threads),
+                        quality=f"train loss of the last epoch {losses['theirs']:.2e}",
+                    )
+                )
         yield Work(
             f"`OfflineTrainer.train`, {ROWS:,} steps x {EPOCHS} epochs from the store (wall clock)",
             Contender(
@@ -187,10 +195,12 @@ def offline(folder: Path) -> Iterator[Work]:
             peers,
             clock="wall",
             unit="sample",
-            targets={"PyTorch, data in memory": 1 / 1.5},
+            targets={peer.name: 1 / 1.5 for peer in peers},
             missing=missing,
             rounds=3,
         )
+        if torch is not None:
+            torch.set_num_threads(1)
 
 
 @contextmanager

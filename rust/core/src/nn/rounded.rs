@@ -7,6 +7,7 @@ use super::predict::not_zero;
 use super::sums;
 use crate::error::{Error, Result};
 use crate::kernel::gemm::Bf16;
+use crate::kernel::wide::{self, Loop};
 use crate::rng::Rng;
 
 /// Weights from which on a layer answers with rounded ones: fewer are near enough as they are.
@@ -100,15 +101,41 @@ impl Doubt {
     fn terms(&self, lengths: [f64; BLOCKS], hidden: &[f32]) -> f64 {
         let (state, rest) = self.inward.split_at(hidden.len());
         let (code, context) = rest.split_at(hidden.len());
-        let [of_state, of_code, of_context] = lengths.map(|length| length as f32);
-        let inward = state.iter().zip(code).zip(context);
-        let units = hidden.iter().zip(&self.outward).zip(inward);
-        let squares = units.map(|((h, outward), ((state, code), context))| {
-            let within = of_state * state + of_code * code + of_context * context;
-            // a unit that the ReLU silenced adds nothing
-            if *h > 0.0 { h * h * outward + within } else { 0.0 }
-        });
-        f64::from(squares.sum::<f32>())
+        let lengths = lengths.map(|length| length as f32);
+        wide::run(Terms { hidden, outward: &self.outward, inward: [state, code, context], lengths })
+    }
+}
+
+/// What [`Doubt::terms`] sums.
+struct Terms<'a> {
+    hidden: &'a [f32],
+    outward: &'a [f32],
+    inward: [&'a [f32]; BLOCKS],
+    lengths: [f32; BLOCKS],
+}
+
+impl Loop for Terms<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        const LANES: usize = 16;
+        let [of_state, of_code, of_context] = self.lengths;
+        let [state, code, context] = self.inward;
+        let mut lanes = [0.0_f32; LANES];
+        for first in (0..self.hidden.len()).step_by(LANES) {
+            let part = first..self.hidden.len().min(first + LANES);
+            let (hidden, outward) = (&self.hidden[part.clone()], &self.outward[part.clone()]);
+            let (state, code) = (&state[part.clone()], &code[part.clone()]);
+            let context = &context[part];
+            for (i, sum) in lanes.iter_mut().enumerate().take(hidden.len()) {
+                let within = of_state * state[i] + of_code * code[i] + of_context * context[i];
+                let square = hidden[i] * hidden[i] * outward[i] + within;
+                // a unit that the ReLU silenced adds nothing
+                *sum += if hidden[i] > 0.0 { square } else { 0.0 };
+            }
+        }
+        f64::from(lanes.iter().sum::<f32>())
     }
 }
 
