@@ -174,16 +174,16 @@ def offline(folder: Path) -> Iterator[Work]:
                 losses["theirs"] = float(np.mean(found))
 
             theirs()
-            for threads in (1, 2):
-                peers.append(
-                    Contender(
-                        f"PyTorch, data in memory{'' if threads == 1 else f', {threads} threads'}",
-                        theirs,
-                        units=ROWS * EPOCHS,
-                        prepare=partial(torch.set_num_threads, threads),
-                        quality=f"train loss of the last epoch {losses['theirs']:.2e}",
-                    )
+            peers += [
+                Contender(
+                    f"PyTorch, data in memory{'' if threads == 1 else f', {threads} threads'}",
+                    theirs,
+                    units=ROWS * EPOCHS,
+                    prepare=partial(torch.set_num_threads, threads),
+                    quality=f"train loss of the last epoch {losses['theirs']:.2e}",
                 )
+                for threads in (1, 2)
+            ]
         yield Work(
             f"`OfflineTrainer.train`, {ROWS:,} steps x {EPOCHS} epochs from the store (wall clock)",
             Contender(
