@@ -171,14 +171,17 @@ fn a_hundred_steps_of_each_optimizer_stay_with_the_f64_reference() {
     let optimizers = Optimizer::ALL.iter().flat_map(|optimizer| [(*optimizer, 1), (*optimizer, 2)]);
     let runs = optimizers
         .flat_map(|run| [Encoding::Compact, Encoding::Seed].map(|encoding| (run, encoding)));
-    for ((optimizer, full_every), encoding) in runs {
+    let small = runs.map(|run| (run, [12, 6, 5]));
+    // wider than the registers of a tile, and deeper than a block of the products
+    let wide = Optimizer::ALL.iter().map(|one| (((*one, 2), Encoding::Compact), [200, 66, 70]));
+    for (((optimizer, full_every), encoding), [hidden_size, state, action]) in small.chain(wide) {
         let settings = LayerSettings {
             optimizer,
             encoding,
             weight_decay: 0.02,
             clip_norm: Some(0.4),
             learning_rate: if optimizer == Optimizer::Sgd { 0.02 } else { 1e-3 },
-            ..LayerSettings { hidden_size: 12, ..LayerSettings::new(6, 5) }
+            ..LayerSettings { hidden_size, ..LayerSettings::new(state, action) }
         };
         let mut layer = layer(settings.clone());
         let (mut network, mut descent) = (Blocks::of(&layer), Descent::new(&layer));

@@ -8,6 +8,8 @@ use crate::kernel::wide::{self, Loop};
 
 /// How strongly a time step is added to the context block.
 const TIMESTEP_WEIGHT: f64 = 0.1;
+/// How many times its range a return is told apart from the range.
+const FARTHEST: f64 = 1e15;
 
 /// Turns returns and time steps into codes; its frequencies are computed once.
 #[derive(Clone, Debug)]
@@ -41,7 +43,8 @@ impl Encoder {
     /// on outside, unclipped.
     pub fn encode_return(&self, value: f64, range: (f64, f64), code: &mut [f32]) {
         debug_assert_eq!(code.len(), self.width);
-        let mapped = (value - range.0) / (range.1 - range.0);
+        // so far out that it says nothing more; beyond, waves would end in no number
+        let mapped = ((value - range.0) / (range.1 - range.0)).clamp(-FARTHEST, FARTHEST);
         let (position, scale) = match self.encoding {
             Encoding::Compact => (mapped, norm_one(&self.returns)),
             Encoding::Seed => (mapped * 10_000.0, 1.0),
@@ -127,6 +130,16 @@ mod tests {
         assert!(cosine(&at(0.0), &at(1.0)) < 0.5);
         assert_eq!(code(Encoding::Compact, 3, 0.4, (0.0, 1.0))[2], 0.0);
         assert_eq!(code(Encoding::Compact, 1, 0.4, (0.0, 1.0)), [0.0]);
+    }
+
+    #[test]
+    fn a_return_far_beyond_its_range_has_a_code_of_numbers() {
+        for encoding in [Encoding::Compact, Encoding::Seed] {
+            for value in [f64::MAX, f64::MIN, 1e200] {
+                let code = code(encoding, 8, value, (0.0, 1e-6));
+                assert!(code.iter().all(|x| x.is_finite()) && norm(&code) > 0.5, "{code:?}");
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,18 @@ fn a_run_learns_what_its_data_knows_and_beats_its_nearest_neighbour() {
 }
 
 #[test]
+fn the_baseline_is_measured_on_a_part_of_large_data_and_says_how_much() {
+    let memory = Memory::new(260, 100);
+    let mut run = start(&memory, &layer(|_| ()), &settings()).unwrap();
+    run.next_epoch(&mut on).unwrap();
+    let report = run.finish(&mut on).unwrap();
+    assert_eq!((report.data.val_size, report.data.train_size), (5_200, 20_800));
+    let baseline = report.baseline.unwrap();
+    assert_eq!((baseline.validation_size, baseline.training_size), (2_000, 20_000));
+    assert!(baseline.neighbor_similarity > 0.6, "{baseline:?}");
+}
+
+#[test]
 fn the_baseline_is_what_a_search_through_all_pairs_finds() {
     let memory = Memory::new(12, 10);
     let mut run = start(&memory, &layer(|_| ()), &settings()).unwrap();

@@ -59,7 +59,7 @@ impl Memory {
                 (0..STATE).map(|i| rng.normal((step * STATE + i) as u64) as f32).collect();
             let pattern = (0..3).max_by(|&a, &b| state[a].total_cmp(&state[b])).unwrap();
             // Keys run against the order of the episodes, so that order is not taken for granted.
-            columns.keys.push(RowKey((10_000 - episode * 100 + step) as i64));
+            columns.keys.push(RowKey(10_000 - 100 * episode as i64 + step as i64));
             columns.rewards.push((episode % 5) as f64 / 4.0);
             columns.returns.push(f64::NAN);
             columns.patterns.push(pattern as u32);
