@@ -1,6 +1,7 @@
 """Fixtures and hypothesis profiles of the whole suite."""
 
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 import precedent
 from worlds import ACTION, STATE
+
+# In the background of a shell Ctrl-C is ignored, and tests that press it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that hypothesis reuses between examples hold no state of an example.
 _CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
