@@ -206,9 +206,8 @@ def text(records: Records) -> str:
         "The agreement is that on the held-out steps by which the thresholds were chosen, so the cascade's "
         "is never below the network's. The calibration error is that of the network's confidence on the "
         "best tenth of five hundred episodes that were recorded later: by ten bins of equal count, the mean "
-        "gap between the confidence "
-        "and the cosine to what was done. It is of the network that learned with a fifth of the episodes "
-        "held out.",
+        "gap between the confidence and the cosine to what was done. It is of the network that learned with "
+        "a fifth of the episodes held out.",
         "![Confidence of the network against its agreement, a line a recording](reliability.png)",
     ]
     return "\n\n".join(
