@@ -169,14 +169,8 @@ def _as_log(log: Log | str | os.PathLike[str] | None) -> Log | None:
         raise checks.refuse("log", "a callable or a path", log)
     from precedent.lines import JsonLines
 
-    lines, lock = JsonLines("log", log), threading.Lock()
-
-    def write(result: ActionResult) -> None:
-        told = result.to_dict()
-        with lock:
-            lines.add(told)
-
-    return write
+    lines = JsonLines("log", log)
+    return lambda result: lines.add(result.to_dict())
 
 
 def decided(

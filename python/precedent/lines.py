@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from precedent import checks
@@ -20,7 +21,7 @@ class JsonLines:
 
     It is made at once, with its folders, so that what cannot be written to is refused before there is
     anything to write; and it stays where it is when the working directory changes. A line is written and
-    closed at once. Threads that share one take turns themselves.
+    closed at once; threads that share one take turns.
 
     Args:
         field: What the path is called in an error.
@@ -31,10 +32,10 @@ class JsonLines:
         ValidationError: Not a path.
     """
 
-    __slots__ = ("_field", "path")
+    __slots__ = ("_field", "_lock", "path")
 
     def __init__(self, field: str, path: Any) -> None:
-        self._field = field
+        self._field, self._lock = field, threading.Lock()
         self.path = os.path.abspath(checks.path(field, path))  # noqa: PTH100 - pathlib is slow to import
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)  # noqa: PTH103, PTH120
@@ -59,7 +60,7 @@ class JsonLines:
             self._refuse(err)
 
     def _append(self, text: str) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:  # noqa: PTH123
+        with self._lock, open(self.path, "a", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)
 
     def _refuse(self, err: OSError) -> NoReturn:

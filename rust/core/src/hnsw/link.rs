@@ -52,7 +52,8 @@ struct Back {
 impl Graph {
     /// Links the next rows, at most `budget`, and says how many. Batches have sizes that depend only on how many rows are
     /// linked and how many there are, and a batch cut short by `stop` leaves no trace, so rows that are all there when linking
-    /// begins give one graph for a seed, whatever the threads. `stop` is looked at before every row. Without room for links nothing is linked.
+    /// begins give one graph for a seed, whatever the threads. `stop` is looked at before every row. Without room for links
+    /// nothing is linked.
     pub fn link(&self, budget: usize, pool: &Pool, stop: &AtomicBool) -> usize {
         if self.room == 0 {
             return 0;

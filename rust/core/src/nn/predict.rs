@@ -257,7 +257,8 @@ impl DecisionLayer {
         }
     }
 
-    fn code_of(&self, desired_return: f64, code: &mut Vec<f32>) {
+    /// Makes `code` that of a desired return.
+    pub(super) fn code_of(&self, desired_return: f64, code: &mut Vec<f32>) {
         code.resize(self.settings.state_size, 0.0);
         self.encoder.encode_return(desired_return, self.return_range(), code);
     }
@@ -284,8 +285,7 @@ impl DecisionLayer {
         }
         let [_, b1, ..] = self.shape.split(&self.params);
         hidden.extend_from_slice(b1);
-        block.resize(self.settings.state_size, 0.0);
-        self.encoder.encode_return(desired_return, self.return_range(), block);
+        self.code_of(desired_return, block);
         not_zero(block, terms);
         self.combine_first(by, 1, terms, hidden);
         self.desk.keep(desired_return, hidden);

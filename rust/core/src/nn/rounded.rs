@@ -16,7 +16,7 @@ const WORTH_ROUNDING: usize = 1 << 16;
 const BOUND: f64 = 0.01;
 /// Questions by which the error of a copy is measured.
 const PROBES: usize = 8;
-/// Numbers that a question of each block of the input has: state, code of the return, context.
+/// Blocks of the input: state, code of the return, context.
 const BLOCKS: usize = 3;
 
 /// With what a layer answers.
@@ -57,8 +57,8 @@ pub(super) struct Rounded {
     middle: usize,
     /// The same numbers in 32 bits, for products of many questions; made for the first of them.
     wide: OnceLock<Vec<f32>>,
-    /// The largest error among the probes that it answers.
-    error: f64,
+    /// The largest error among the probes that it answers; `None` where it is no use.
+    error: Option<f64>,
     doubt: Doubt,
 }
 
@@ -147,10 +147,10 @@ impl Rounded {
         halves.clear();
         halves.extend(w1.iter().chain(w2).map(|weight| Bf16::nearest(*weight)));
         let (low, high) = layer.return_range();
-        let mut code = vec![0.0; layer.settings.state_size];
-        layer.encoder.encode_return(f64::midpoint(low, high), (low, high), &mut code);
+        let mut code = Vec::new();
+        layer.code_of(f64::midpoint(low, high), &mut code);
         let (wide, doubt) = (OnceLock::new(), Doubt::of(layer, &code));
-        let mut copy = Self { halves, middle: w1.len(), wide, error: f64::INFINITY, doubt };
+        let mut copy = Self { halves, middle: w1.len(), wide, error: None, doubt };
         layer.probe(&mut copy, &code);
         copy
     }
@@ -217,7 +217,7 @@ impl DecisionLayer {
     /// 0.01, judged by the size of the terms that it sums, is answered by the weights as they are, and so are all where that
     /// holds for half of the eight. 0 where the weights are used as they are.
     pub fn inference_error(&self) -> f64 {
-        let own = self.rounded().map_or(0.0, |copy| copy.error);
+        let own = self.rounded().and_then(|copy| copy.error).unwrap_or_default();
         self.others.iter().map(Self::inference_error).fold(own, f64::max)
     }
 
@@ -231,7 +231,7 @@ impl DecisionLayer {
         let copy = made.get_or_init(|| {
             Rounded::of(self, std::mem::take(&mut spare.lock().expect("no holder panics")))
         });
-        copy.error.is_finite().then_some(copy)
+        copy.error.is_some().then_some(copy)
     }
 
     /// Measures a copy by some questions, with this code of a return.
@@ -279,7 +279,7 @@ impl DecisionLayer {
             })
             .collect();
         if 2 * errors.len() > PROBES {
-            copy.error = errors.into_iter().fold(0.0, f64::max);
+            copy.error = Some(errors.into_iter().fold(0.0, f64::max));
         }
     }
 

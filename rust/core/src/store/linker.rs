@@ -13,8 +13,7 @@ use super::open::Facts;
 use super::sidecar::Occasion;
 use super::{Open, Store, UNPOISONED};
 use crate::error::{During, Error, Result};
-use crate::hnsw::Graph;
-use crate::index::worth;
+use crate::index::{Index, worth};
 
 /// How often those who wait look whether they still should.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -168,8 +167,8 @@ impl Open {
     }
 
     /// Whether somebody has to look after a graph: one is due, or there is one, whose rows may have become fewer since.
-    fn is_tended(&self, rows: usize, graph: &Graph) -> bool {
-        self.due(rows) || self.facts.hnsw.enabled && graph.linked() > 0
+    pub(super) fn is_tended(&self, index: &Index) -> bool {
+        self.due(index.len()) || self.facts.hnsw.enabled && index.graph().linked() > 0
     }
 
     /// Starts the thread if what lies in the file is worth a graph.
@@ -196,16 +195,8 @@ impl Open {
         }
     }
 
-    /// Tells the thread that the index is at another place of the file and has so many rows now, if there is a graph or one
-    /// is due.
-    pub(super) fn rows_changed(&self, rows: usize, graph: &Graph) {
-        self.rows.store(rows, Ordering::Relaxed);
-        if self.is_tended(rows, graph) {
-            self.look_after();
-        }
-    }
-
-    fn look_after(&self) {
+    /// Wakes the thread.
+    pub(super) fn look_after(&self) {
         // without a thread everything is found by scan: slower, but found
         let _ = self.linker.wake(self, false);
     }
@@ -216,7 +207,7 @@ impl Open {
         loop {
             let (graph, dead) = self.in_sync(|_, mirror| {
                 let index = &mirror.index;
-                if !self.is_tended(index.len(), index.graph()) {
+                if !self.is_tended(index) {
                     return Ok((None, None));
                 }
                 Ok((Some(Arc::clone(index.graph())), index.worth_compacting()))
@@ -247,10 +238,7 @@ impl Store {
     /// if enough of it changed. `poll` is asked now and then; an error from it ends the waiting, not the work.
     pub fn flush(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let open = self.enter()?;
-        let tended = open.in_sync(|_, mirror| {
-            let index = &mirror.index;
-            Ok(open.is_tended(index.len(), index.graph()))
-        })?;
+        let tended = open.in_sync(|_, mirror| Ok(open.is_tended(&mirror.index)))?;
         if !tended {
             return Ok(());
         }

@@ -5,7 +5,6 @@
 //! it ahead takes a newer snapshot, and whoever finds it behind moves it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rusqlite::Row;
@@ -110,7 +109,7 @@ impl Open {
     }
 
     fn catch_up(&self, reader: &Reader, to: Position, halt: Option<&Halt>) -> Result<()> {
-        let (rows, graph) = {
+        let (rows, tended) = {
             let mut mirror = match halt {
                 Some(halt) => halt.take(|| self.mirror.try_write())?,
                 None => self.mirror.write().expect(UNPOISONED),
@@ -118,10 +117,13 @@ impl Open {
             let moved = mirror.catch_up(reader, self, to);
             self.awake.store(moved.is_ok(), Ordering::Relaxed);
             moved?;
-            (mirror.index.len(), Arc::clone(mirror.index.graph()))
+            (mirror.index.len(), self.is_tended(&mirror.index))
         };
-        // rows of other processes come this way too
-        self.rows_changed(rows, &graph);
+        // rows of other processes come and go this way too
+        self.rows.store(rows, Ordering::Relaxed);
+        if tended {
+            self.look_after();
+        }
         Ok(())
     }
 }

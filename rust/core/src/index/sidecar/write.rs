@@ -84,9 +84,9 @@ impl Writer {
     }
 
     /// Gives the file its header, puts it on the disk and under its name; the bytes it has.
-    pub(crate) fn finish(self, path: &Path, header: &Header) -> io::Result<u64> {
-        let Self { mut file, held, at, table } = self;
-        file.write_all(&held.unwrap_or_default())?;
+    pub(crate) fn finish(mut self, path: &Path, header: &Header) -> io::Result<u64> {
+        self.let_go()?;
+        let Self { file, held: _, at, table } = self;
         let mut file = file.into_inner()?;
         file.rewind()?;
         file.write_all(&page(header, &table))?;

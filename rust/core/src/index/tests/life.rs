@@ -90,26 +90,37 @@ fn every_selectivity_of_a_filter_is_answered_among_its_matches() {
     }
 }
 
+/// How many of the hits above these thresholds a search without one finds, and how many of them searches with one lose.
+fn lost_by_thresholds(
+    (index, shelf): (&Index, &mut Shelf),
+    queries: impl Iterator<Item = Vec<f32>>,
+    filter: &Resolved,
+    thresholds: [f64; 3],
+) -> (usize, usize) {
+    let mut scratch = Scratch::default();
+    let (mut lost, mut above) = (0, 0);
+    for query in queries {
+        let free = walking(&query, Metric::Cosine, 10, filter);
+        let all_hits = index.search(&free, shelf, &mut scratch, &GO_ON).unwrap();
+        for threshold in thresholds {
+            let cut = Question { threshold: Some(threshold), ..free };
+            let hits = index.search(&cut, shelf, &mut scratch, &GO_ON).unwrap();
+            let wanted = all_hits.iter().filter(|hit| hit.similarity >= threshold);
+            above += wanted.clone().count();
+            lost += wanted.filter(|hit| !hits.contains(hit)).count();
+        }
+    }
+    (above, lost)
+}
+
 #[test]
 fn a_threshold_loses_nothing_above_it() {
     let usual =
         Params { m: 16, ef_construction: 200, ..params(Metric::Cosine, Quantization::Int8) };
     let (index, mut shelf) = filled_under(usual, 6000, state);
     index.graph.link(usize::MAX, &Pool::new(2).unwrap(), &GO_ON);
-    let (all, mut scratch) = (Resolved::default(), Scratch::default());
-    let (mut lost, mut above) = (0, 0);
-    for number in 0..200 {
-        let query = state(-1 - number);
-        let free = walking(&query, Metric::Cosine, 10, &all);
-        let all_hits = index.search(&free, &mut shelf, &mut scratch, &GO_ON).unwrap();
-        for threshold in [0.5, 0.8, 0.95] {
-            let cut = Question { threshold: Some(threshold), ..free };
-            let hits = index.search(&cut, &mut shelf, &mut scratch, &GO_ON).unwrap();
-            let wanted = all_hits.iter().filter(|hit| hit.similarity >= threshold);
-            above += wanted.clone().count();
-            lost += wanted.filter(|hit| !hits.contains(hit)).count();
-        }
-    }
+    let (all, queries) = (Resolved::default(), (0..200).map(|number| state(-1 - number)));
+    let (above, lost) = lost_by_thresholds((&index, &mut shelf), queries, &all, [0.5, 0.8, 0.95]);
     assert!(above > 1000 && lost * 1000 <= above, "{lost} of {above} were lost");
 }
 
@@ -129,22 +140,11 @@ fn a_threshold_loses_nothing_above_it_by_halves_of_codes_and_through_a_filter() 
         Params { m: 16, ef_construction: 100, ..params(Metric::Cosine, Quantization::Int8) };
     let (index, mut shelf) = filled_under(usual, 4000, wide);
     index.graph.link(usize::MAX, &Pool::new(2).unwrap(), &GO_ON);
-    let mut scratch = Scratch::default();
     let some = Resolved { min_reward: Some(0.0), ..Resolved::default() };
     for filter in [Resolved::default(), some] {
-        let (mut lost, mut above) = (0, 0);
-        for number in 0..100 {
-            let query = wide(-1 - number);
-            let free = walking(&query, Metric::Cosine, 10, &filter);
-            let all_hits = index.search(&free, &mut shelf, &mut scratch, &GO_ON).unwrap();
-            for threshold in [0.5, 0.7, 0.8] {
-                let cut = Question { threshold: Some(threshold), ..free };
-                let hits = index.search(&cut, &mut shelf, &mut scratch, &GO_ON).unwrap();
-                let wanted = all_hits.iter().filter(|hit| hit.similarity >= threshold);
-                above += wanted.clone().count();
-                lost += wanted.filter(|hit| !hits.contains(hit)).count();
-            }
-        }
+        let queries = (0..100).map(|number| wide(-1 - number));
+        let (above, lost) =
+            lost_by_thresholds((&index, &mut shelf), queries, &filter, [0.5, 0.7, 0.8]);
         assert!(above > 1000 && lost * 1000 <= above, "{lost} of {above} were lost");
     }
 }
