@@ -17,7 +17,7 @@ use super::{FIXED, Graph, UNPOISONED, fact, glance};
 
 /// Rows of the largest batch. Each is compared with all before it in the batch, so that rows that come together and
 /// belong together are linked as well as if they had come one by one.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 
 /// What one linking thread works in.
 #[derive(Debug, Default)]

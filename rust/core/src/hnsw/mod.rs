@@ -83,6 +83,10 @@ mod fact {
 /// Rows whose weights share a block: a cache line of them.
 const WEIGHED: usize = 8;
 
+/// Rows that are asked about together where they are few: one that is compared with those chosen before it, one whose links
+/// in an upper layer are looked at.
+const FEW: usize = 16;
+
 /// Rows, coded and linked.
 pub struct Graph {
     params: Params,
@@ -352,24 +356,33 @@ impl Graph {
 
     /// The cost of each row, from memory that may be far: rows are fetched while others are scored.
     fn costs(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
-        let lines = self.codec.read_by(query);
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
-            let (mut rows, mut weights) = ([&[][..]; CHUNK], [&[][..]; CHUNK]);
-            for (at, &node) in nodes.iter().enumerate() {
-                (rows[at], weights[at]) =
-                    (&self.rows.code(node as usize)[..lines], self.weights(node));
-                // halves are short enough to be asked for all at once
-                if query.quick || at < AHEAD {
-                    fetch(rows[at]);
-                }
+            // the places of rows are cleared for every call: of few rows that was most of the work
+            if nodes.len() <= FEW {
+                self.costs_of::<FEW>(query, nodes, out);
+            } else {
+                self.costs_of::<CHUNK>(query, nodes, out);
             }
-            // read last, so asked for last: the first rows are not to wait behind them
-            weights[..nodes.len()].iter().copied().for_each(fetch);
-            self.codec.products(&rows[..nodes.len()], query, out);
-            for (cost, weights) in out.iter_mut().zip(weights) {
-                let [times, plus] = [&weights[0], &weights[1]].map(float);
-                *cost = *cost * query.times * times + (plus + query.plus);
+        }
+    }
+
+    /// [`Self::costs`] of at most `N` rows.
+    fn costs_of<const N: usize>(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
+        let lines = self.codec.read_by(query);
+        let (mut rows, mut weights) = ([&[][..]; N], [&[][..]; N]);
+        for (at, &node) in nodes.iter().enumerate() {
+            (rows[at], weights[at]) = (&self.rows.code(node as usize)[..lines], self.weights(node));
+            // halves are short enough to be asked for all at once
+            if query.quick || at < AHEAD {
+                fetch(rows[at]);
             }
+        }
+        // read last, so asked for last: the first rows are not to wait behind them
+        weights[..nodes.len()].iter().copied().for_each(fetch);
+        self.codec.products(&rows[..nodes.len()], query, out);
+        for (cost, weights) in out.iter_mut().zip(weights) {
+            let [times, plus] = [&weights[0], &weights[1]].map(float);
+            *cost = *cost * query.times * times + (plus + query.plus);
         }
     }
 
