@@ -65,7 +65,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, help="only these sections")
     parser.add_argument(
-        "--million", action="store_true", help="also at a million rows: 2.5 hours, 20 GB of memory, 30 of disk"
+        "--million",
+        action="store_true",
+        help="also at a million rows: 2.5 hours, 20 GB of memory, 30 GB of disk",
     )
     parser.add_argument("--out", type=Path, help="the document to write into, a section at a time")
     parser.add_argument("--folder", type=Path, help="where the scratch files go: the disk to be measured")
