@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     Encode = Callable[[Floats], Floats]
 
 DIMENSION = 512
-# Learning and precedents come from the best tenth of the episodes, and among them the better half is asked
-# for: more would leave single episodes as precedents.
-DESIRED = 0.5
+# Learning and precedents come from the best tenth of the episodes, where that is ten at least. Where it is
+# fewer they come from the ten best, each weighted by what share of all is better: exp(-EMPHASIS share).
+FEWEST = 10
+EMPHASIS = 10.0
 LAYER: dict[str, Any] = {"hidden_size": 256, "return_scale": "episode"}
 BATCH = 64
 EPOCHS = 100
@@ -42,6 +43,38 @@ HELD_OUT = 0.2
 # curve that was fitted to a hundred others is off by up to 0.09.
 LATER = 500
 _ASKED = 200  # decisions that are timed
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is learned from a recording, and what is asked for.
+
+    Attributes:
+        filter: The episodes that count, by their total reward.
+        emphasis: How much the better of them count, as the trainer takes it.
+        desired: The quantile among them that the median of the recording's best tenth has: to ask for more
+            would leave single episodes as precedents.
+    """
+
+    filter: dict[str, float]
+    emphasis: float
+    desired: float
+
+    @classmethod
+    def of(cls, recording: Recording) -> Aim:
+        """Choose by how many episodes there are."""
+        totals = recording.totals
+        best = totals[totals >= recording.bar]
+        enough = len(best) >= FEWEST
+        bar = recording.bar if enough else np.sort(totals)[-min(FEWEST, len(totals))]
+        counted = totals[totals >= bar]
+        middle = np.median(best)
+        below, level = (counted < middle).mean(), (counted == middle).mean()
+        return cls(
+            filter={"min_episode_reward": float(bar)},
+            emphasis=0.0 if enough else EMPHASIS * len(counted) / len(totals),
+            desired=float(below + level / 2),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,29 +101,35 @@ class Learned:
 def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learned:
     """Store a recording, learn from it, find the thresholds."""
     began = process_time()
+    aim = Aim.of(recording)
+    counted = recording.of(recording.totals >= aim.filter["min_episode_reward"])
     encode = (
         _plain
         if world.name == "Text tasks"
-        else FourierEncoder.fit(recording.best().observations, DIMENSION, seed=seed)
+        else FourierEncoder.fit(counted.observations, DIMENSION, seed=seed)
     )
     store = TrajectoryStore(folder / "decisions.db", dimension=DIMENSION, action_dimension=world.actions)
     store.insert_batch(_batch(recording, encode, world.actions))
     store.compute_all_returns()
-    best = {"min_episode_reward": recording.bar}
-    trial = _trained(store, best, seed, HELD_OUT)
+    trial = _trained(store, aim, seed, HELD_OUT)
     measured = None
     selector = ActionSelector(store, trial, exact_threshold=math.inf, interpolation_threshold=math.inf)
     with suppress(InsufficientDataError):  # too little to measure on: the network alone
         measured = selector.calibrate(
-            best, trained_on=best, desired_return=DESIRED, validation_split=HELD_OUT, seed=seed
+            aim.filter,
+            trained_on=aim.filter,
+            desired_return=aim.desired,
+            validation_split=HELD_OUT,
+            seed=seed,
         )
     thresholds = (selector.exact_threshold, selector.interpolation_threshold)
-    layer = _trained(store, best, seed, 0.0)
+    layer = _trained(store, aim, seed, 0.0)
     cascade = ActionSelector(
         store, layer, exact_threshold=thresholds[0], interpolation_threshold=thresholds[1]
     )
     seconds = process_time() - began
 
+    best = {"min_episode_reward": recording.bar}
     exact = ActionSelector(store, exact_threshold=-1.0, return_scale="episode")
     several = ActionSelector(
         store,
@@ -103,14 +142,14 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
     times = []
     for state in asked:
         start = perf_counter()
-        cascade.select_action(state, DESIRED, filter=best)
+        cascade.select_action(state, aim.desired, filter=aim.filter)
         times.append(perf_counter() - start)
     everything = encode(recording.observations)
     trust, reliability = _trust(trial, world.record(LATER, LATER + seed).best(), encode)
     return Learned(
         policies={
-            "cascade": lambda seen, *_: _chosen(cascade, encode(seen), DESIRED, best),
-            "network alone": lambda seen, *_: layer.predict_many(encode(seen), DESIRED).argmax(1),
+            "cascade": lambda seen, *_: _chosen(cascade, encode(seen), aim.desired, aim.filter),
+            "network alone": lambda seen, *_: layer.predict_many(encode(seen), aim.desired).argmax(1),
             "exact tier alone": lambda seen, *_: _chosen(exact, encode(seen), 0.0, best),
             "interpolation alone": lambda seen, *_: _chosen(several, encode(seen), 0.0, best),
             "1-nearest-neighbour": lambda seen, *_: recording.actions[
@@ -125,8 +164,8 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
     )
 
 
-def _trained(store: TrajectoryStore, best: dict[str, float], seed: int, split: float) -> DecisionLayer:
-    steps = sum(len(batch) for batch in store.iter_batches(best))
+def _trained(store: TrajectoryStore, aim: Aim, seed: int, split: float) -> DecisionLayer:
+    steps = sum(len(batch) for batch in store.iter_batches(aim.filter))
     layer = DecisionLayer(store.dimension, store.action_dimension, seed=seed, **LAYER)
     batches = math.ceil(steps * (1.0 - split) / BATCH)
     epochs = math.ceil(min(max(EPOCHS * batches, UPDATES[0]), UPDATES[1]) / batches)
@@ -139,10 +178,11 @@ def _trained(store: TrajectoryStore, best: dict[str, float], seed: int, split: f
         early_stopping_patience=epochs,
         min_trajectories=1,
         validation_split=split,
+        emphasis=aim.emphasis,
         seed=seed,
         progress=False,
     )
-    trainer.train(best)
+    trainer.train(aim.filter)
     return layer
 
 

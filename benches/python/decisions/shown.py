@@ -84,6 +84,7 @@ def efficiency_table(records: Records) -> str:
         "exact tier alone",
         "interpolation alone",
         "1-nearest-neighbour",
+        "DiscreteBC",
         "DiscreteBC, best tenth",
     )
     sizes = sorted({r["episodes"] for r in records})
