@@ -9,6 +9,7 @@ from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from precedent import (
     ActionSelector,
@@ -50,13 +51,15 @@ class Aim:
     """What is learned from a recording, and what is asked for.
 
     Attributes:
-        filter: The episodes that count, by their total reward.
+        episodes: Whether each episode of the recording counts.
+        filter: The same, as the store is asked.
         emphasis: How much the better of them count, as the trainer takes it.
         desired: The quantile among them that the median of the recording's best tenth has: to ask for more
             would leave single episodes as precedents.
     """
 
-    filter: dict[str, float]
+    episodes: npt.NDArray[np.bool_]
+    filter: dict[str, Any]
     emphasis: float
     desired: float
 
@@ -64,16 +67,21 @@ class Aim:
     def of(cls, recording: Recording) -> Aim:
         """Choose by how many episodes there are."""
         totals = recording.totals
-        best = totals[totals >= recording.bar]
-        enough = len(best) >= FEWEST
-        bar = recording.bar if enough else np.sort(totals)[-min(FEWEST, len(totals))]
-        counted = totals[totals >= bar]
-        middle = np.median(best)
-        below, level = (counted < middle).mean(), (counted == middle).mean()
+        best = totals >= recording.bar
+        middle, episodes, emphasis = np.median(totals[best]), best, 0.0
+        chosen: dict[str, Any] = {"min_episode_reward": recording.bar}
+        if best.sum() < FEWEST:
+            # exactly so many: where all others are equally bad, all of them would outweigh the good ones
+            episodes = np.zeros(len(totals), bool)
+            episodes[np.argsort(-totals, kind="stable")[:FEWEST]] = True
+            emphasis = EMPHASIS * float(episodes.mean())
+            chosen = {"episode_id": [_episode(number) for number in np.flatnonzero(episodes)]}
+        counted = totals[episodes]
         return cls(
-            filter={"min_episode_reward": float(bar)},
-            emphasis=0.0 if enough else EMPHASIS * len(counted) / len(totals),
-            desired=float(below + level / 2),
+            episodes=episodes,
+            filter=chosen,
+            emphasis=emphasis,
+            desired=float((counted < middle).mean() + (counted == middle).mean() / 2),
         )
 
 
@@ -102,11 +110,10 @@ def learn(world: World, recording: Recording, folder: Path, seed: int) -> Learne
     """Store a recording, learn from it, find the thresholds."""
     began = process_time()
     aim = Aim.of(recording)
-    counted = recording.of(recording.totals >= aim.filter["min_episode_reward"])
     encode = (
         _plain
         if world.name == "Text tasks"
-        else FourierEncoder.fit(counted.observations, DIMENSION, seed=seed)
+        else FourierEncoder.fit(recording.of(aim.episodes).observations, DIMENSION, seed=seed)
     )
     store = TrajectoryStore(folder / "decisions.db", dimension=DIMENSION, action_dimension=world.actions)
     store.insert_batch(_batch(recording, encode, world.actions))
@@ -207,18 +214,22 @@ def _batch(recording: Recording, encode: Encode, actions: int) -> TrajectoryBatc
         actions=np.eye(actions, dtype=np.float32)[recording.actions],
         rewards=recording.rewards,
         pattern_ids=[f"action-{action}" for action in recording.actions],
-        episode_ids=[f"episode-{episode}" for episode in recording.episodes],
+        episode_ids=[_episode(number) for number in recording.episodes],
         task_types="world",
         terminated=recording.terminated,
         truncated=recording.truncated,
     )
 
 
+def _episode(number: int) -> str:
+    return f"episode-{number}"
+
+
 def _plain(states: Floats) -> Floats:
     return states
 
 
-def _chosen(selector: ActionSelector, states: Floats, desired: float, best: dict[str, float]) -> np.ndarray:
+def _chosen(selector: ActionSelector, states: Floats, desired: float, best: dict[str, Any]) -> np.ndarray:
     results = selector.select_many(states, desired, filter=best)
     return np.array([result.action.argmax() for result in results])
 
