@@ -314,17 +314,34 @@ mod tests {
     use super::*;
     use crate::store::{Options, Store};
 
+    fn mapped(connection: &Connection) -> i64 {
+        connection.pragma_query_value(None, "mmap_size", |row| row.get(0)).unwrap()
+    }
+
     #[test]
     fn readers_may_map_a_file_of_any_size_and_the_writer_none_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("a.db"), Options::default()).unwrap();
         let open = store.enter().unwrap();
-        let mapped = |connection: &Connection| {
-            connection.pragma_query_value(None, "mmap_size", |row| row.get::<_, i64>(0)).unwrap()
-        };
         let reading = open.connections.read(|reader| Ok(mapped(&reader.connection))).unwrap();
         assert_eq!(reading, MAPPED, "SQLite was compiled with less: see .cargo/config.toml");
         let writer = open.connections.writer.as_ref().unwrap().lock().unwrap();
         assert_eq!(mapped(&writer.connection), 0);
+    }
+
+    #[test]
+    fn the_first_connection_of_a_store_for_reading_is_a_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(Store::open(&path, Options::default()).unwrap());
+        let store = Store::open(&path, Options { read_only: true, ..Options::default() }).unwrap();
+        let open = store.enter().unwrap();
+        let told = |connection: &Connection| {
+            let number =
+                |name| connection.pragma_query_value(None, name, |row| row.get(0)).unwrap();
+            [number("query_only"), number("cache_size"), mapped(connection)]
+        };
+        let told = open.connections.read(|reader| Ok(told(&reader.connection))).unwrap();
+        assert_eq!(told, [1, -READER_CACHE, MAPPED]);
     }
 }

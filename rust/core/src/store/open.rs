@@ -119,7 +119,7 @@ fn unopened_by(path: &Path, why: &rusqlite::Error) -> Error {
 
 /// The first connection. A file that nobody can write to, in a folder where no log can be made, is read as it lies.
 fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
-    let outcome = target.connect(true);
+    let outcome = target.connect(!target.read_only);
     let unopened = |why: &rusqlite::Error| {
         matches!(
             why.sqlite_error_code(),
@@ -132,7 +132,7 @@ fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
             let logged = log.is_some_and(|log| log.metadata().is_ok_and(|found| found.len() > 0));
             if target.read_only && !logged {
                 target.immutable = true;
-                return target.connect(true).map_err(|why| unopened_by(path, &why));
+                return target.connect(false).map_err(|why| unopened_by(path, &why));
             }
             Err(unopened_by(path, &why))
         }

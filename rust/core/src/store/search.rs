@@ -33,7 +33,7 @@ pub struct SearchOptions {
     pub filter: Filter,
     /// Whether the answer must be proven equal to brute force.
     pub exact: bool,
-    /// Candidates of a graph search, at least `k`; `None` is the store's, or `k` where that is more.
+    /// Candidates of a graph search, at least `k`; `None` is the store's, or an eighth more than `k` where that is more.
     pub ef_search: Option<usize>,
 }
 
