@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import precedent
+from precedent.callbacks import JsonlLogger
 from precedent.encoders import HashingEncoder
 from precedent.replay import PrioritizedReplay
 from worlds import ACTION, STATE, learnable
@@ -375,3 +376,12 @@ def test_a_line_of_a_selector_s_log_has_the_documented_keys(store, tmp_path):
     told = json.loads(line)
     assert list(told) == [names(row[0])[0] for row in table]
     assert list(told["metadata"]) == [name for name in names(table[-1][2]) if name != "ActionMetadata"]
+
+
+def test_a_line_of_a_training_run_s_log_has_the_documented_keys(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    metrics = {"epoch": 1, "train_loss": 0.5, "val_loss": None, "gradient_norm": 1.0, "duration": 0.1}
+    JsonlLogger(log)(precedent.EpochMetrics(**metrics))
+    (line,) = log.read_text(encoding="utf-8").splitlines()
+    told = documented(section("The log of a training run"), "| key | type | meaning |")
+    assert list(json.loads(line)) == told
