@@ -1,4 +1,4 @@
-# Everything happens in .venv; nothing outside this folder is touched.
+# Everything is installed into .venv (for `bench`, .venv-bench) and built in this folder.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,12 +1,13 @@
-"""Learns to balance a pole from recorded episodes, most of them bad, and compares four ways of using them.
+"""Learns to balance a pole from recorded episodes, most of them bad, and compares three ways of using them.
 
     python examples/cartpole.py            # five seeds, 300 and 30 recorded episodes; what `make demo` runs
     python examples/cartpole.py --seeds 1  # a quick look
 
 The behaviour is mixed: half of the episodes are random, two fifths follow a linear controller whose action is
 replaced by a random one 60 % of the time, a tenth follow one that is replaced 10 % of the time. Nobody tells
-the learner which is which: it sees observations, actions and rewards. Each seed has its own recording, store
-file, network and fresh episodes.
+the learner which is which: it sees observations, actions and rewards. Beside the three ways (the nearest
+neighbour, the network alone, the cascade) stands what the recorded episodes brought. Each seed has its own
+recording, store file, network and fresh episodes.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class HnswConfig(Section):
 
     Attributes:
         enabled: Whether there is a graph at all [True]; False always scans.
-        m: Links a node keeps in each layer above the lowest, 2 to 128 [16]. M in Malkov and Yashunin 2018.
+        m: Links a node keeps in each layer above the lowest, 2 to 128 [16]. M in Malkov and Yashunin 2016.
         ef_construction: Candidates kept while a row is linked [200].
         ef_search: Candidates kept while searching [50].
         metric: `"cosine"`, `"euclidean"` or `"dot"` [cosine]: what the graph serves, the default of searches.
