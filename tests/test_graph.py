@@ -266,3 +266,31 @@ def test_candidates_below_k_are_refused(store):
     store.insert(step())
     with refused("ef_search"):
         store.search(one_hot(0), k=10, ef_search=9)
+
+
+def test_a_store_that_goes_unclosed_lets_other_threads_run_while_it_saves_its_index(tmp_path):
+    store = precedent.TrajectoryStore(
+        tmp_path / "a.db", dimension=64, action_dimension=2, hnsw={"build_above": 0}
+    )
+    store.insert_batch(batch(5_000, d=64, a=2))
+    while store.get_stats().unindexed:
+        pass
+    ran = []
+    gate = threading.Lock()
+    gate.acquire()
+
+    def wait():
+        with gate:
+            ran.append(True)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # nobody takes the interpreter from who does not let go of it
+    try:
+        gate.release()
+        del store
+        assert ran
+    finally:
+        sys.setswitchinterval(patience)
+        waiting.join()

@@ -32,6 +32,16 @@ pub(crate) struct Store {
     durability: Durability,
 }
 
+impl Drop for Store {
+    /// A store that nobody closed saves its index when it goes. Other threads need not wait for that.
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.core) == 1 && !self.core.is_closed() {
+            // Whoever wants to hear of a failure calls `close`.
+            let _ = Python::attach(|py| py.detach(|| self.core.close()));
+        }
+    }
+}
+
 #[pymethods]
 impl Store {
     #[new]

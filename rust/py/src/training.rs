@@ -176,13 +176,14 @@ pub(crate) fn interruptible<T: Send>(
         })
     });
     match (outcome, signal) {
-        (Err(_), Some(raised)) => Err(raised.into()),
         (Ok(done), Some(raised)) if raised.is_instance_of::<PyKeyboardInterrupt>(py) => {
             // It came when there was nothing left to end: what was done is told first, then it is raised again.
             py.import("_thread")?.call_method0("interrupt_main")?;
             Ok(done)
         }
-        (outcome, _) => Ok(outcome?),
+        // that of an alarm, for example, is not lost where there was nothing left to end either
+        (_, Some(raised)) => Err(raised.into()),
+        (outcome, None) => Ok(outcome?),
     }
 }
 

@@ -159,8 +159,9 @@ impl Store {
         })
     }
 
-    /// Ends running searches and other long work with [`Error::Closed`] (a write among it is undone), waits for the rest, lets go of the file and ends every thread of
-    /// this store. Rows that are not linked yet are linked after the next opening. A second call does nothing.
+    /// Ends running searches and other long work with [`Error::Closed`] (a write among it is undone), waits for the rest,
+    /// lets go of the file and ends every thread of this store. Rows that are not linked yet are linked after the next
+    /// opening. A second call does nothing.
     pub fn close(&self) -> Result<()> {
         if self.forked() {
             return Ok(());

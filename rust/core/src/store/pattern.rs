@@ -191,10 +191,13 @@ impl Store {
         open.in_sync(|reader, mirror| {
             let filter = resolve(reader, filter)?;
             let mut votes = BTreeMap::<i64, Votes>::new();
-            for hit in self.nearest(&open, reader, mirror, state, &options, &filter)? {
+            let hits = self.nearest(&open, reader, mirror, state, &options, &filter)?;
+            // products have no bound: as they are, one use would weigh as many
+            let most = hits.iter().fold(1.0, |most: f64, hit| most.max(hit.similarity));
+            for hit in hits {
                 let Some(entry) = mirror.index.entry(hit.key) else { continue };
                 let votes = votes.entry(entry.pattern.0).or_default();
-                let weight = hit.similarity.max(0.0);
+                let weight = hit.similarity.max(0.0) / most;
                 *(if entry.succeeded { &mut votes.successes } else { &mut votes.failures }) +=
                     weight;
                 votes.similarity = votes.similarity.max(hit.similarity);

@@ -1,6 +1,7 @@
 //! Patterns by name, by embedding, and by what worked in similar states.
 
-use precedent_core::Error;
+use precedent_core::store::{HnswSettings, Options, Store};
+use precedent_core::{Error, Metric};
 
 use crate::world::*;
 
@@ -121,6 +122,20 @@ fn ranks_by_the_lower_bound_of_what_worked_nearby() {
     assert!((failed.low - (1.0 - 0.95_f64.sqrt())).abs() < 1e-6);
     assert!(found.iter().all(|m| m.score == m.low && (m.similarity - 1.0).abs() < 1e-6));
     assert_eq!(store.match_patterns(&state(0), 1, 32, 0.0, &all()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_use_has_one_vote_at_most_where_similarities_have_no_bound() {
+    let hnsw = HnswSettings { metric: Some(Metric::Dot), ..HnswSettings::default() };
+    let store = Store::open(":memory:".as_ref(), Options { hnsw, ..options() }).unwrap();
+    let mut rows = steps("e", 31, 0);
+    rows.states = state(0).iter().map(|x| 30.0 * x).collect::<Vec<_>>().repeat(31);
+    rows.patterns = (0..31).map(|at| if at == 0 { "lucky" } else { "good" }).collect();
+    rows.successes = Some((0..31).map(|at| Some(at != 1)).collect());
+    insert(&store, &rows);
+    let found = store.match_patterns(&rows.states[..state(0).len()], 2, 40, 0.0, &all()).unwrap();
+    let names: Vec<_> = found.iter().map(|m| m.pattern.pattern_id.as_str()).collect();
+    assert_eq!(names, ["good", "lucky"]);
 }
 
 #[test]

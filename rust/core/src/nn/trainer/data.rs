@@ -82,12 +82,18 @@ impl Data {
     }
 
     /// The returns that the layer maps to 0 and 1: the 1 % and 99 % quantiles of the training returns, half a unit
-    /// to each side where they coincide.
+    /// to each side where they coincide (more where half a unit is lost beside them), half of each where they are
+    /// farther apart than any number is from 0.
     pub(super) fn return_range(&self) -> (f64, f64) {
         let mut sorted: Vec<f64> = self.train.iter().map(|&s| self.returns[s as usize]).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let (low, high) = (quantile(&sorted, 0.01), quantile(&sorted, 0.99));
-        if low < high { (low, high) } else { (low - 0.5, low + 0.5) }
+        let half = (1e-9 * low.abs()).max(0.5);
+        match high - low {
+            apart if apart.is_infinite() => (low / 2.0, high / 2.0),
+            apart if apart > 0.0 => (low, high),
+            _ => (low - half, low + half),
+        }
     }
 
     /// The training steps of the episodes that a curriculum calls easy.

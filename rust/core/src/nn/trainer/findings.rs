@@ -23,6 +23,9 @@ pub struct Findings {
     pub kept: Option<Predictions>,
 }
 
+/// Cosines that are no farther apart are the same: a gallery's rows may be summed up in different orders.
+const ALIKE: f32 = 1e-6;
+
 impl Findings {
     /// Those of no step.
     pub(super) fn none(of: u64, keep_predictions: bool) -> Self {
@@ -68,8 +71,8 @@ impl Findings {
         }
     }
 
-    /// Notes whether the nearest pattern of the gallery, the first of equals, is the one that was taken; `codes` are those
-    /// of the gallery's patterns.
+    /// Notes whether the pattern that was taken is the nearest of the gallery, or has the embedding of the nearest; `codes`
+    /// are those of the gallery's patterns. Of patterns that are all alike to an answer of zeros it is the first.
     pub(super) fn choices(
         &mut self,
         taken: impl ExactSizeIterator<Item = u32>,
@@ -77,14 +80,17 @@ impl Findings {
         cosines: &[f32],
     ) {
         for (at, taken) in taken.enumerate() {
-            let mut nearest = None;
-            for (pattern, &cosine) in cosines[at * codes.len()..][..codes.len()].iter().enumerate()
-            {
-                if nearest.is_none_or(|(_, best)| cosine > best) {
-                    nearest = Some((pattern, cosine));
-                }
-            }
-            self.right.push(nearest.is_some_and(|(at, _)| codes[at] == Some(taken)));
+            let cosines = &cosines[at * codes.len()..][..codes.len()];
+            let nearest = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut level =
+                codes.iter().zip(cosines).filter(|(_, cosine)| **cosine >= nearest - ALIKE);
+            let mut is_taken = |(code, _): (&Option<u32>, &f32)| *code == Some(taken);
+            let right = if nearest == 0.0 {
+                level.next().is_some_and(is_taken)
+            } else {
+                level.any(&mut is_taken)
+            };
+            self.right.push(right);
         }
     }
 
@@ -149,7 +155,18 @@ fn halves(episode_of: &[u32], steps: &[u32], calibrated: &[bool]) -> Vec<Option<
 
 #[cfg(test)]
 mod tests {
-    use super::halves;
+    use super::{Findings, halves};
+
+    #[test]
+    fn a_pattern_with_the_embedding_of_the_nearest_is_the_nearest_too() {
+        let mut found = Findings::none(0, false);
+        let (alias, codes) = ([0.9, 0.9, 0.1], [None, Some(4), Some(5)]);
+        found.choices([4].into_iter(), &codes, &alias);
+        found.choices([5].into_iter(), &codes, &alias);
+        // an answer of zeros is like nothing
+        found.choices([4].into_iter(), &codes, &[0.0; 3]);
+        assert_eq!(found.right, [true, false, false]);
+    }
 
     #[test]
     fn halves_share_no_episode_and_leave_out_what_was_not_calibrated_on() {

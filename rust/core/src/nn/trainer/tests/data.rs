@@ -80,6 +80,11 @@ fn an_untrained_layer_takes_its_range_from_the_training_returns() {
     memory.columns.returns = vec![7.0; 110];
     let run = start(&memory, &layer(|_| ()), &settings).unwrap();
     assert_eq!(run.work.return_range(), (6.5, 7.5));
+    for extreme in [vec![1e17; 110], [-1.7e308, 1.7e308].repeat(55)] {
+        memory.columns.returns = extreme;
+        let (low, high) = start(&memory, &layer(|_| ()), &settings).unwrap().work.return_range();
+        assert!(low < high && (high - low).is_finite(), "{low} to {high}");
+    }
     let given = layer(|s| s.return_range = Some((-1.0, 1.0)));
     assert_eq!(start(&memory, &given, &settings).unwrap().work.return_range(), (-1.0, 1.0));
     let trained = layer(|_| ());
