@@ -1,11 +1,16 @@
 """A workspace: one file, one configuration, everything that belongs together."""
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import precedent
 from network import random_weights, same_bits
 from precedent import GlobalConfig, Tier, Workspace
+from precedent import workspace as workspaces
 from precedent.config import OfflineTrainerConfig
 from worlds import ACTION, STATE, learnable, one_hot, refused, step
 
@@ -39,6 +44,22 @@ def test_its_parts_are_made_once_and_belong_together(workspace):
     id_ = workspace.trajectories.insert(step(one_hot(0), returns=1.0))
     assert workspace.selector.select_action(one_hot(0)).metadata.trajectory_ids == (id_,)
     assert [p.pattern_id for p in workspace.patterns] == ["retry"]
+
+
+def test_threads_that_ask_first_together_get_the_same_parts(workspace, monkeypatch):
+    """Whoever makes the layer waits until another thread wants it too, as long as a lock lets that happen."""
+    both, made = threading.Barrier(2), workspaces.DecisionLayer
+
+    def slowly(*args, **options):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return made(*args, **options)
+
+    monkeypatch.setattr(workspaces, "DecisionLayer", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        trainers = [pool.submit(lambda: workspace.trainer) for _ in range(2)]
+    assert trainers[0].result() is trainers[1].result() is workspace.trainer
+    assert workspace.trainer.layer is workspace.layer is workspace.selector.layer
 
 
 def test_the_layer_s_sizes_are_the_store_s_dimensions(tmp_path):
@@ -309,10 +330,9 @@ def test_a_workspace_may_be_opened_on_a_path_and_on_a_workspace(path):
 def test_a_named_setting_that_the_kept_network_was_not_made_with_is_refused(path, name, value):
     with precedent.open(path, rl=SIZES | {"decision_layer": {"seed": 7}}) as workspace:
         workspace.save()
-    with (
-        precedent.open(path, rl={"decision_layer": {name: value}}) as workspace,
-        refused(f"rl.decision_layer.{name}"),
-    ):
-        _ = workspace.layer
+    with precedent.open(path, rl={"decision_layer": {name: value}}) as workspace:
+        for _ in range(2):  # asked again it is refused again
+            with refused(f"rl.decision_layer.{name}"):
+                _ = workspace.layer
     with precedent.open(path, rl={"decision_layer": {"seed": 7}}) as workspace:
         assert workspace.layer.settings.seed == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -102,7 +103,7 @@ class Workspace:
         StorageError: The file cannot be opened; see `TrajectoryStore`.
     """
 
-    __slots__ = ("__weakref__", "_config", "_layer", "_patterns", "_selector", "_store", "_trainer")
+    __slots__ = ("__weakref__", "_config", "_layer", "_lock", "_patterns", "_selector", "_store", "_trainer")
 
     def __init__(
         self,
@@ -132,6 +133,8 @@ class Workspace:
                 encoder=encoder,
                 read_only=settings.read_only,
             )
+        # Parts are made of each other, each once, whichever thread asks first.
+        self._lock = threading.RLock()
         self._layer: DecisionLayer | None = None
         self._patterns: PatternLibrary | None = None
         self._trainer: OfflineTrainer | None = None
@@ -161,9 +164,10 @@ class Workspace:
     def patterns(self) -> PatternLibrary:
         """The patterns of the store."""
         store = self._opened()
-        if self._patterns is None:
-            self._patterns = PatternLibrary(TrajectoryStore._lend(store))
-        return self._patterns
+        with self._lock:
+            if self._patterns is None:
+                self._patterns = PatternLibrary(TrajectoryStore._lend(store))
+            return self._patterns
 
     @property
     def layer(self) -> DecisionLayer:
@@ -175,47 +179,51 @@ class Workspace:
                 made with another.
         """
         store = self._opened()
-        if self._layer is None:
-            options = self._layer_options(store)
-            kept = store._core.load_model(_LAYER)
-            self._layer = DecisionLayer(**options) if kept is None else DecisionLayer._of(kept)
-            if kept is not None:
-                _check_kept(self._layer, options)
-        return self._layer
+        with self._lock:
+            if self._layer is None:
+                options = self._layer_options(store)
+                kept = store._core.load_model(_LAYER)
+                layer = DecisionLayer(**options) if kept is None else DecisionLayer._of(kept)
+                if kept is not None:
+                    _check_kept(layer, options)
+                self._layer = layer
+            return self._layer
 
     @property
     def trainer(self) -> OfflineTrainer:
         """The trainer of the layer. A finished `train()` stores the layer as the newest model."""
         self._opened()
-        if self._trainer is None:
-            settings = self._config.rl.trainer
-            options = {name: getattr(settings, name) for name in settings.readers}
-            self._trainer = _StoringTrainer(self, self.trajectories, self.layer, options)
-        return self._trainer
+        with self._lock:
+            if self._trainer is None:
+                settings = self._config.rl.trainer
+                options = {name: getattr(settings, name) for name in settings.readers}
+                self._trainer = _StoringTrainer(self, self.trajectories, self.layer, options)
+            return self._trainer
 
     @property
     def selector(self) -> ActionSelector:
         """The selector. With `rl.enabled=False` it answers from patterns only."""
         self._opened()
-        if self._selector is None:
-            settings, bank = self._config.rl.action_selector, self._config.reasoningbank
-            options = {name: getattr(settings, name) for name in settings.readers}
-            learning = self._config.rl.enabled
-            if not learning:
-                options |= {
-                    "exact_threshold": _NEVER,
-                    "interpolation_threshold": _NEVER,
-                    "fallback_to_neural": False,
-                }
-            self._selector = ActionSelector(
-                self.trajectories,
-                self.layer,
-                patterns=self.patterns,
-                hybrid_mode=bank.hybrid_mode,
-                fallback_to_patterns=bank.fallback_to_patterns or not learning,
-                **options,
-            )
-        return self._selector
+        with self._lock:
+            if self._selector is None:
+                settings, bank = self._config.rl.action_selector, self._config.reasoningbank
+                options = {name: getattr(settings, name) for name in settings.readers}
+                learning = self._config.rl.enabled
+                if not learning:
+                    options |= {
+                        "exact_threshold": _NEVER,
+                        "interpolation_threshold": _NEVER,
+                        "fallback_to_neural": False,
+                    }
+                self._selector = ActionSelector(
+                    self.trajectories,
+                    self.layer,
+                    patterns=self.patterns,
+                    hybrid_mode=bank.hybrid_mode,
+                    fallback_to_patterns=bank.fallback_to_patterns or not learning,
+                    **options,
+                )
+            return self._selector
 
     def save(self) -> int:
         """Store the layer as the newest model of the file, and return its version.
