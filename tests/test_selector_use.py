@@ -250,6 +250,15 @@ def test_a_rollout_builds_the_contexts_of_training(opened, context):
         rollout.observe(0.1)
 
 
+def test_a_rollout_remembers_the_states_that_were_though_the_environment_reuses_its_array(memory):
+    made = network(context="history", history_length=3)
+    kept, reused = (precedent.ActionSelector(memory, made).start_episode(0.5, gamma=0.0) for _ in range(2))
+    buffer = np.empty(STATE, np.float32)
+    for state in states(4):
+        buffer[:] = state
+        np.testing.assert_array_equal(reused.select(buffer).action, kept.select(state).action)
+
+
 @pytest.mark.parametrize("timesteps", [False, True])
 def test_a_rollout_passes_timesteps_only_to_a_layer_that_was_trained_with_them(memory, timesteps):
     rng = np.random.default_rng(0)

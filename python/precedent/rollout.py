@@ -80,7 +80,7 @@ class Rollout:
             NoActionError: See `ActionSelector.select_action`; the step then has not happened.
         """
         selector = self._selector
-        vector = selector.store._query_vector(state)
+        vector = selector.store._query_vector(state).copy()  # the caller's array may be the next state's too
         layer = selector.layer
         result = selector.select_action(
             vector,
