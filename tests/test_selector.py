@@ -91,6 +91,14 @@ def test_the_pattern_of_an_interpolation_is_the_one_nearest_to_the_mean(memory, 
     assert selector.select_action(HERE).pattern_id == "middle"
 
 
+@pytest.mark.parametrize("size", [1e25, 1.0, 1e-25])
+def test_the_pattern_nearest_to_the_mean_is_found_however_large_the_actions_are(memory, selector, size):
+    for pattern, x in (("least", 1.0), ("most", 3.0), ("middle", 2.1)):
+        precedent_at(memory, 0.97, action=(x * size, 0.0, 0.0), pattern=pattern)
+    result = selector.select_action(HERE)
+    assert (result.tier, result.pattern_id) == (Tier.INTERPOLATED, "middle")
+
+
 @pytest.mark.parametrize(("count", "tier"), [(2, Tier.GENERATED), (3, Tier.INTERPOLATED)])
 def test_too_few_near_precedents_are_not_averaged(memory, count, tier):
     for i in range(count):

@@ -50,8 +50,8 @@ def interpolation(actions: Matrix, similarities: npt.NDArray[np.float64]) -> tup
     weights = np.maximum(similarities, 0.0)
     total = weights.sum()
     weights = weights / total if total > 0 else np.full(len(actions), 1.0 / len(actions))
-    mean = (weights @ actions).astype(np.float32)
-    return mean, int(np.argmin(((actions - mean) ** 2).sum(axis=1)))
+    mean = weights @ actions.astype(np.float64)  # of wide numbers, whose squares neither overflow nor vanish
+    return mean.astype(np.float32), int(np.argmin(((actions - mean) ** 2).sum(axis=1)))
 
 
 def no_retrieval(used: float | None) -> str:
