@@ -113,6 +113,22 @@ def test_length_and_iteration_cover_given_and_used_patterns(store, library):
     assert sorted(names(library)) == ["a", "b"]
 
 
+def test_a_walk_leaves_out_what_goes_meanwhile(library):
+    for name in ("first", "second", "third"):
+        library.upsert(name)
+    walk = iter(library)
+    seen = [next(walk).pattern_id]
+    library.delete("second")
+    assert seen + [pattern.pattern_id for pattern in walk] == ["first", "third"]
+
+
+@pytest.mark.parametrize("name", ["ghost", "", "\ud800", 7, None], ids=ascii)
+def test_what_cannot_be_an_id_is_not_in_a_library(library, name):
+    library.upsert("kept")
+    assert name not in library
+    assert "kept" in library
+
+
 def test_search_is_by_cosine_to_the_pattern_s_embedding(store, library):
     vectors = {f"p{i}": v for i, v in enumerate(states(9, ACTION))}
     for name, vector in list(vectors.items())[:5]:

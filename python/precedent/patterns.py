@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precedent import _core, checks
+from precedent.errors import NotFoundError
 from precedent.filters import Filter, normalised
 from precedent.fit import check_store
 from precedent.records.build import parsed
@@ -221,17 +222,26 @@ class PatternLibrary:
         return True  # an empty library is still one
 
     def __iter__(self) -> Iterator[Pattern]:
-        """Walk all patterns, in the order in which they first appeared."""
-        return map(self.get, self._core.ids())
+        """Walk the patterns that are there now, in the order in which they first appeared.
+
+        Those that go meanwhile are left out.
+        """
+        return self._walk(self._core.ids())
+
+    def _walk(self, ids: list[str]) -> Iterator[Pattern]:
+        for pattern_id in ids:
+            try:
+                row = self._core.get(pattern_id)
+            except NotFoundError:
+                continue
+            yield _pattern(row)
 
     def __contains__(self, pattern_id: object) -> bool:
-        from precedent.errors import NotFoundError
-
         if not isinstance(pattern_id, str):
             return False
         try:
             self._core.get(pattern_id)
-        except NotFoundError:
+        except (NotFoundError, UnicodeEncodeError):  # half a surrogate pair is no id of anything
             return False
         return True
 
