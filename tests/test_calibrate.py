@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import precedent
-from precedent import _core
+from precedent import _core, thresholds
 from training import layer as small_layer
 from training import trainer
-from worlds import ACTION, EPOCH, LEFT, RIGHT, STATE, refused
+from worlds import ACTION, EPOCH, LEFT, RIGHT, STATE, refused, step
 
 ACTIONS = np.stack([LEFT, RIGHT])
 
@@ -237,10 +237,10 @@ def test_the_network_is_asked_with_the_context_and_the_position_it_learned_with(
         if not out or episode.total_reward < 5.0:
             continue
         contexts = made.context_of(episode.states, episode.actions)
-        for i, step in enumerate(episode):
+        for i, walked in enumerate(episode):
             context = contexts[i] if settings["context"] == "history" else None
-            action = made.predict(step.state_embedding, 0.75, context=context, timestep=i)
-            agreed += int((action @ LEFT > action @ RIGHT) == (step.action.pattern_id == "left"))
+            action = made.predict(walked.state_embedding, 0.75, context=context, timestep=i)
+            agreed += int((action @ LEFT > action @ RIGHT) == (walked.action.pattern_id == "left"))
             steps += 1
     assert found.network_agreement == pytest.approx(agreed / steps, abs=2 / steps)
 
@@ -263,6 +263,88 @@ def test_actions_of_one_pattern_are_compared_by_their_cosine(memory):
     assert found.measure == "cosine"
     assert 0.0 < found.network_agreement < 1.0
     assert found.cascade_agreement >= found.network_agreement
+
+
+def test_a_pattern_that_shares_its_embedding_with_an_older_one_is_still_the_one_taken(memory):
+    precedent.PatternLibrary(memory).upsert("alias of left", LEFT)
+    fill(memory, *by_heart())
+    selector = selector_of(memory, epochs=1)
+    useless(selector)
+    found = selector.calibrate(desired_return=0.0)
+    assert found.measure == "pattern"
+    assert found.cascade_agreement == pytest.approx(1.0)
+    assert 0.3 < found.network_agreement < 0.7
+
+
+def test_an_action_of_zeros_agrees_with_no_pattern(memory):
+    fill(memory, *by_heart())
+    selector = selector_of(memory, epochs=1)
+    weights = selector.layer.get_weights()
+    zeros = {name: np.zeros_like(getattr(weights, name)) for name in ("W1", "b1", "W2", "b2")}
+    selector.layer.set_weights(precedent.NetworkWeights(**zeros))
+    assert selector.calibrate(desired_return=0.0).network_agreement == 0.0
+
+
+@pytest.mark.parametrize("settings", [{"context": "history"}, {"context": "none"}])
+@pytest.mark.parametrize("meanwhile", ["inserted", "deleted"])
+def test_a_writer_beside_a_calibration_does_not_end_it(memory, monkeypatch, meanwhile, settings):
+    """Of two episodes, one gets a step after it was read, or is gone before."""
+    fill(memory, *by_half())
+    made = small_layer(return_scale="episode", **settings)
+    trainer(memory, made, epochs=1, timesteps=True).train()
+    selector = precedent.ActionSelector(memory, made)
+    before = selector.calibrate(desired_return=0.75, apply=False)
+    touched, get_episode = [], precedent.TrajectoryStore.get_episode
+
+    def beside(store, name):
+        if len(touched) == 2:
+            return get_episode(store, name)
+        touched.append(name)
+        if meanwhile == "deleted":
+            store.delete([step.id for step in get_episode(store, name)])
+        found = get_episode(store, name)
+        store.insert(step(action=LEFT, pattern="left", episode_id=name, step_index=9))
+        return found
+
+    monkeypatch.setattr(precedent.TrajectoryStore, "get_episode", beside)
+    found = selector.calibrate(desired_return=0.75, apply=False)
+    assert len(touched) == 2
+    gone = 2 if meanwhile == "deleted" else 0
+    assert (found.episodes, found.steps) == (before.episodes - gone, before.steps - 5 * gone)
+
+
+def test_a_pattern_that_goes_during_a_calibration_is_known_by_what_was_taken(memory, monkeypatch):
+    fill(memory, *by_heart())
+    selector = selector_of(memory, epochs=1)
+    before = selector.calibrate(desired_return=0.0, apply=False)
+    ask = thresholds._ask
+
+    def and_delete(*options):
+        asked = ask(*options)
+        memory.prune(max_size=0, keep_successful=False)
+        return asked
+
+    monkeypatch.setattr(thresholds, "_ask", and_delete)
+    assert selector.calibrate(desired_return=0.0, apply=False) == before
+    assert len(memory) == len(precedent.PatternLibrary(memory)) == 0
+
+
+@pytest.mark.parametrize("k", [2**20, 2**40 - 1])
+def test_more_neighbours_than_there_are_rows_take_no_more_memory_than_the_rows(memory, k):
+    fill(memory, *by_half(300))
+    selector = selector_of(memory, epochs=1, interpolation_k=300)
+    same = selector.calibrate(desired_return=0.5, apply=False)
+    selector.interpolation_k = k
+    assert selector.calibrate(desired_return=0.5, apply=False) == same
+
+
+def test_closing_both_tiers_agrees_exactly_as_often_as_the_network():
+    from precedent.thresholds import _best, _Tier
+
+    network = np.random.default_rng(0).random(700)
+    closed = _Tier(np.full(700, -math.inf), {}, np.full((700, 1), -math.inf))
+    agreed, opened, _ = _best(closed, closed, network, np.arange(700) // 5)
+    assert (agreed, opened) == (float(network.mean()), (math.inf, math.inf))
 
 
 def test_apply_false_leaves_the_selector_alone(memory):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from precedent.errors import InsufficientDataError
+from precedent.errors import InsufficientDataError, NotFoundError
 from precedent.retrieval import agreement, interpolation
 from precedent.values import Record, record
 
@@ -41,6 +41,8 @@ _UNSEEN = 3.33
 _TRIED = 48
 # Where actions are their pattern's embedding to this mean cosine, agreeing means taking the same pattern.
 _PATTERNED = 0.99
+# Cosines that differ by less are equal, as actions are float32.
+_ROUNDING = 1e-6
 
 
 @record
@@ -68,7 +70,7 @@ class Calibration(Record):
         exact_threshold: For tier 1; infinity closes it.
         interpolation_threshold: For tier 2; infinity closes it.
         desired_return: What was asked for; the steps asked about are of episodes that reached it.
-        measure: What agreeing means: `"pattern"` = the nearest pattern to the action is the one that was
+        measure: What agreeing means: `"pattern"` = no pattern is nearer to the action than the one that was
             taken; `"cosine"` = the cosine to the action taken, where a pattern's actions are not all alike.
         episodes: Held-out episodes that were asked about.
         steps: Their steps, at most 2,048.
@@ -161,7 +163,7 @@ def calibration(
         interpolation_threshold=thresholds[1],
         desired_return=desired,
         measure=score.measure,
-        episodes=int(asked.episodes.max()) + 1,
+        episodes=len(np.unique(asked.episodes)),
         steps=len(network),
         network_agreement=float(network.mean()),
         cascade_agreement=best,
@@ -184,7 +186,7 @@ def _best(
     second = [
         (threshold, interpolated.at(threshold) - network) for threshold in (math.inf, *interpolated.tried())
     ]
-    best: tuple[tuple[float, int, int], tuple[float, float], tuple[int, int]] | None = None
+    best: tuple[tuple[float, int, int], float, tuple[float, float], tuple[int, int]] | None = None
     for t1, by_exact in first:
         one = ~np.isnan(by_exact)
         if t1 < math.inf and not _holds(by_exact[one], episodes[one]):
@@ -198,10 +200,10 @@ def _best(
             counts = int(one.sum()), int(two.sum())
             key = (round(agreed, 9), sum(counts), counts[0])
             if best is None or key > best[0]:
-                best = key, (t1, t2), counts
+                best = key, agreed, (t1, t2), counts
     if best is None:
         raise AssertionError("closing both tiers is always possible")
-    return best[0][0] / len(network), best[1], best[2]
+    return best[1] / len(network), best[2], best[3]
 
 
 def _holds(gains: Doubles, episodes: npt.NDArray[np.intp]) -> bool:
@@ -242,8 +244,8 @@ def _exact(asked: _Asked, score: _Score) -> _Tier:
 
 
 def _interpolated(selector: ActionSelector, asked: _Asked, score: _Score) -> _Tier:
-    k, fewest = selector.interpolation_k, selector.min_interpolation_samples
-    n = len(asked.found)
+    n, fewest = len(asked.found), selector.min_interpolation_samples
+    k = max(len(hits.similarities) for hits in asked.found)  # at most `interpolation_k`, and mostly that
     similarities = np.full((n, k), -math.inf)
     for i, hits in enumerate(asked.found):
         similarities[i, : len(hits.similarities)] = hits.similarities
@@ -269,11 +271,13 @@ class _Score:
     def __init__(self, selector: ActionSelector, asked: _Asked) -> None:
         from precedent.patterns import PatternLibrary
 
-        known = [p for p in PatternLibrary(selector.store) if p.embedding is not None]
-        self._names = {pattern.pattern_id: i for i, pattern in enumerate(known)}
-        self._gallery = _unit(np.stack([np.asarray(p.embedding) for p in known]))
+        known = {p.pattern_id: p.embedding for p in PatternLibrary(selector.store) if p.embedding is not None}
+        for name in sorted(set(asked.patterns) - known.keys()):  # it went while the steps were asked about
+            known[name] = asked.taken[[taken == name for taken in asked.patterns]].mean(axis=0)
+        places = {name: i for i, name in enumerate(known)}
+        self._gallery = _unit(np.stack(list(known.values())))
         self._taken = _unit(asked.taken)
-        self._patterns = np.array([self._names[name] for name in asked.patterns], np.intp)
+        self._patterns = np.array([places[name] for name in asked.patterns], np.intp)
         own = (self._taken * self._gallery[self._patterns]).sum(axis=1)
         told_apart = len(set(asked.patterns)) > 1 and float(own.mean()) >= _PATTERNED
         self.measure = "pattern" if told_apart else "cosine"
@@ -284,8 +288,10 @@ class _Score:
         if self.measure == "cosine":
             told: Doubles = np.clip((unit * self._taken[steps]).sum(axis=1), 0.0, 1.0)
             return told
-        nearest = (unit @ self._gallery.T).argmax(axis=1)
-        return np.asarray(nearest == self._patterns[steps], np.float64)
+        # Patterns may share an embedding: the one that was taken must be as near as any. Zeros are near none.
+        cosines = unit @ self._gallery.T
+        own = cosines[np.arange(len(steps)), self._patterns[steps]]
+        return np.asarray((own >= cosines.max(axis=1) - _ROUNDING) & unit.any(axis=1), np.float64)
 
 
 def _unit(rows: npt.NDArray[Any]) -> Doubles:
@@ -353,20 +359,32 @@ def _steps_of(
     layer = selector.layer
     if layer is None:
         raise AssertionError("the selector checks that there is a network")
-    places: dict[str, int] = {}
+    places: dict[str, int] | None = None
     contexts = None
     if layer.context != "none" or layer.timesteps:
-        whole = selector.store.get_episode(name)
+        try:
+            whole = selector.store.get_episode(name)
+        except NotFoundError:  # deleted meanwhile
+            return
         places = {str(step.id): i for i, step in enumerate(whole)}
         if layer.context != "none":
             contexts = layer.context_of(whole.states, whole.actions)
     for batch in selector.store.iter_batches(own):
         states, actions = np.asarray(batch.states), np.asarray(batch.actions)
-        at = [places[str(id_)] for id_ in batch.ids or ()] if places else []
+        names = [str(pattern) for pattern in batch.pattern_ids]
+        at: list[int] = []
+        if places is not None:
+            # Steps that were inserted meanwhile have no place in the episode that was read.
+            ids = [str(id_) for id_ in batch.ids or ()]
+            kept = [i for i, id_ in enumerate(ids) if id_ in places]
+            if not kept:
+                continue
+            at = [places[ids[i]] for i in kept]
+            states, actions, names = states[kept], actions[kept], [names[i] for i in kept]
         network = layer.predict_many(
             states,
             desired,
             contexts=None if contexts is None else contexts[at],
             timesteps=at if layer.timesteps else None,
         )
-        yield states, actions, [str(pattern) for pattern in batch.pattern_ids], network
+        yield states, actions, names, network
