@@ -9,6 +9,7 @@ from precedent import Tier
 from worlds import ACTION, one_hot, refused, step
 
 NAN = float("nan")
+CLOSED = {"exact_threshold": np.inf, "interpolation_threshold": np.inf}
 
 
 @pytest.fixture
@@ -365,9 +366,38 @@ def test_a_layer_of_other_sizes_is_refused(memory, sizes):
         precedent.ActionSelector(memory, precedent.DecisionLayer(*sizes))
 
 
-def test_a_closed_store_ends_the_selector(memory):
+@pytest.mark.parametrize("state", [[NAN] * 8, [1.0] * 7 + [-np.inf], np.zeros(8)], ids=str)
+@pytest.mark.parametrize("scale", ["raw", "quantile", "episode"])
+@pytest.mark.parametrize("options", [{}, CLOSED], ids=["open", "closed"])
+def test_a_bad_state_is_refused_though_nothing_is_searched(memory, state, scale, options):
+    """An empty store has no quantile to search by, and closed thresholds search for nothing."""
+    selector = precedent.ActionSelector(memory, return_scale=scale, **options)
+    with refused("state"):
+        selector.select_action(state)
+    with refused("states[1]"):
+        selector.select_many([HERE, state])
+
+
+@pytest.mark.parametrize("options", [{}, CLOSED], ids=["open", "closed"])
+def test_a_zero_state_is_one_where_the_metric_is_not_the_cosine(memory, options):
+    selector = precedent.ActionSelector(memory, network(), metric="dot", **options)
+    assert selector.select_action(np.zeros(8)).tier is Tier.GENERATED
+
+
+@pytest.mark.parametrize("state", [[NAN] * 8, np.zeros(8)], ids=str)
+def test_of_many_the_bad_state_is_named_by_its_own_position(memory, state):
     precedent_at(memory, 1.0)
-    selector = precedent.ActionSelector(memory, network(), patterns=precedent.PatternLibrary(memory))
+    selector = precedent.ActionSelector(memory, network())
+    with refused("states[3]"):
+        selector.select_many([HERE, HERE, HERE, state], [0.1, 0.2, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("options", [{}, CLOSED], ids=["open", "closed"])
+def test_a_closed_store_ends_the_selector(memory, options):
+    precedent_at(memory, 1.0)
+    selector = precedent.ActionSelector(
+        memory, network(), patterns=precedent.PatternLibrary(memory), **options
+    )
     memory.close()
     for ask in (
         lambda: selector.select_action(HERE),

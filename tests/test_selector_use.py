@@ -135,6 +135,21 @@ def test_each_of_many_may_have_its_own_desired_return(mixed):
     assert without_latency(selector.select_many(queries, wanted)) == without_latency(single)
 
 
+def test_desired_returns_that_come_again_are_searched_for_together(mixed, monkeypatch):
+    selector, queries = mixed
+    sizes, search_many = [], precedent.ActionSelector._search_many
+
+    def counted(self, vectors, *options):
+        sizes.append(len(vectors))
+        return search_many(self, vectors, *options)
+
+    monkeypatch.setattr(precedent.ActionSelector, "_search_many", counted)
+    wanted = [(0.7, 0.2, 0.7)[i % 3] for i in range(len(queries))]
+    single = [selector.select_action(q, w) for q, w in zip(queries, wanted, strict=True)]
+    assert without_latency(selector.select_many(queries, wanted)) == without_latency(single)
+    assert sizes == [wanted.count(0.7), wanted.count(0.2)]
+
+
 def test_contexts_and_timesteps_of_many_are_those_of_one(mixed):
     selector, queries = mixed
     contexts = states(len(queries), seed=9)

@@ -1,4 +1,4 @@
-"""What a layer is asked, checked on its way to the core."""
+"""What a layer or a selector is asked, checked on its way to the core."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from precedent import checks
 from precedent.errors import ValidationError
 
-__all__ = ["batch", "one", "several", "too_large"]
+__all__ = ["batch", "one", "searchable", "several", "too_large"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -53,6 +53,28 @@ def several(
         None if contexts is None else checks.matrix("contexts", contexts, size, rows),
         None if timesteps is None else checks.column("timesteps", timesteps, rows, np.int64),
     )
+
+
+def searchable(states: Floats, *, cosine: bool, many: bool) -> None:
+    """Refuse the first of the states `[n, d]` that a search would refuse, where none is made or not of all.
+
+    Args:
+        states: As the core takes them.
+        cosine: Whether a search would be by cosine, for which a state needs a direction.
+        many: Whether the error says which of them it is.
+
+    Raises:
+        ValidationError: NaN, infinity, or zeros under the cosine.
+    """
+    fit = np.isfinite(states).all(axis=1)
+    if cosine:
+        fit &= states.any(axis=1)
+    if fit.all():
+        return
+    at = int(fit.argmin())
+    name = f"states[{at}]" if many else "state"
+    checks.finite(name, states[at])
+    raise ValidationError(f"{name}: expected a vector with a direction: the metric is the cosine, got zeros")
 
 
 def too_large(asked: tuple[Floats, Any, Floats | None, Any], row: int | None = None) -> ValidationError:

@@ -29,6 +29,7 @@ from precedent.errors import NoActionError, ValidationError
 from precedent.filters import Filter, normalised
 from precedent.fit import agreed_scale, check_asked, check_fit, check_store
 from precedent.patterns import PatternLibrary
+from precedent.questions import searchable
 from precedent.retrieval import Hits
 from precedent.tiers import exact, interpolated
 
@@ -167,6 +168,7 @@ class ActionSelector:
             ClosedError: The store is closed.
         """
         began = perf_counter()
+        self.store._require_open()
         vector = self.store._query_vector(state)
         desired = self._desired(desired_return)
         chosen = normalised(filter)
@@ -175,7 +177,11 @@ class ActionSelector:
         if timestep is not None:
             timestep = checks.integer("timestep", timestep)
         condition, used = self._condition(desired, chosen)
-        hits = None if condition is None or self._closed_to_retrieval() else self._search(vector, condition)
+        if condition is None or self._closed_to_retrieval():
+            hits = None
+            searchable(vector[None], cosine=self._by_cosine(), many=False)
+        else:
+            hits = self._search(vector, condition)
         result = self._cascade(vector, hits, desired, used, chosen, context, timestep, began)
         self._tally.add(result)
         return result
@@ -206,6 +212,7 @@ class ActionSelector:
         began = perf_counter()
         self.store._require_open()
         vectors = self.store._query_matrix(states)
+        searchable(vectors, cosine=self._by_cosine(), many=True)
         n = len(vectors)
         desired = self._desired_of_each(desired_return, n)
         if contexts is not None:
@@ -215,8 +222,10 @@ class ActionSelector:
             timesteps = [checks.integer(f"timesteps[{i}]", at) for i, at in enumerate(timesteps)]
         chosen = normalised(filter)
         found: list[tuple[Hits | None, float | None]] = [(None, None)] * n
-        for value in dict.fromkeys(desired):
-            group = [i for i in range(n) if desired[i] == value]
+        groups: dict[float, list[int]] = {}
+        for i, value in enumerate(desired):
+            groups.setdefault(value, []).append(i)
+        for value, group in groups.items():
             condition, used = self._condition(value, chosen)
             skip = condition is None or self._closed_to_retrieval()
             answers = (
@@ -355,6 +364,9 @@ class ActionSelector:
 
     def _closed_to_retrieval(self) -> bool:
         return self.exact_threshold == self.interpolation_threshold == math.inf
+
+    def _by_cosine(self) -> bool:
+        return (self.metric or self.store._core.hnsw["metric"]) == "cosine"
 
     def _least(self) -> float:
         return min(self.exact_threshold, self.interpolation_threshold)
