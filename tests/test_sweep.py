@@ -104,6 +104,32 @@ def test_a_store_in_memory_is_swept_here_and_refused_to_processes(memory):
         trainer(memory, layer(), **BASE, executor=processes).sweep([{}])
 
 
+def test_processes_read_the_store_that_was_opened_wherever_the_working_directory_is_now(
+    opened, tmp_path, monkeypatch
+):
+    for folder, episodes in (("here", 20), ("there", 8)):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        marked(opened("steps.db"), episodes=episodes)
+    monkeypatch.chdir(tmp_path / "here")
+    store = opened("steps.db")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        training = trainer(store, layer(), **BASE, executor=processes)
+        monkeypatch.chdir(tmp_path / "there")
+        [trial] = training.sweep([{}])
+    assert trial.report.data_stats.total_trajectories == len(store) == 100
+
+
+def test_a_store_that_a_process_cannot_open_is_its_error_and_breaks_no_pool(store, tmp_path):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        training = trainer(store, layer(), **BASE, executor=processes)
+        hidden = (tmp_path / "steps.db").rename(tmp_path / "hidden.db")
+        with pytest.raises(precedent.AccessError, match=r"steps\.db"):
+            training.sweep([{}])
+        hidden.rename(tmp_path / "steps.db")
+        assert len(training.sweep([{}])) == 1
+
+
 def test_once_a_run_failed_those_that_still_come_end_at_once(store):
     executor = Broken()
     with pytest.raises(OSError, match="worker is gone"):

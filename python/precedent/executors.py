@@ -41,36 +41,44 @@ class Stoppable(Protocol):
 
 
 class Source:
-    """A store on its way to a task: within a process itself, to another one its path, to be opened there."""
+    """A store on its way to a task: within a process itself, to another one its path, to be opened there.
+
+    It is opened when the task begins, and not when it arrives: what goes wrong in a task reaches who waits
+    for it, and what goes wrong in unpickling breaks a whole pool.
+
+    Args:
+        store: An open one, or the absolute path of one that the task is to open.
+    """
 
     __slots__ = ("_opened", "_store")
 
-    def __init__(self, store: StoreFile, *, opened: bool = False) -> None:
-        self._store, self._opened = store, opened
+    # What a task opened by itself.
+    _opened: StoreFile | None
 
-    def __reduce__(self) -> tuple[Callable[[str], Source], tuple[str]]:
-        from pathlib import Path
+    def __init__(self, store: StoreFile | str) -> None:
+        self._store, self._opened = store, None
 
-        path = self._store.path
-        if path == ":memory:":
+    def __reduce__(self) -> tuple[type[Source], tuple[str]]:
+        path = self._store if isinstance(self._store, str) else self._store._absolute_path
+        if path is None:
             raise ValidationError(
                 "executor: expected one of this process, got one of another: it cannot read a store in memory"
             )
-        return _reopened, (str(Path(path).absolute()),)
+        return Source, (path,)
 
     def __enter__(self) -> _core.Store:
+        if isinstance(self._store, str):
+            from precedent.store import TrajectoryStore
+
+            self._opened = TrajectoryStore(self._store, read_only=True)
+            return self._opened._core
         self._store._require_open()
         return self._store._core
 
     def __exit__(self, *raised: object) -> None:
-        if self._opened:
-            self._store.close()
-
-
-def _reopened(path: str) -> Source:
-    from precedent.store import TrajectoryStore
-
-    return Source(TrajectoryStore(path, read_only=True), opened=True)
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
 
 class Halt:

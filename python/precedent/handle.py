@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,7 +15,6 @@ from precedent.queries import dimensions, encoded_dimension, has_text
 from precedent.settings import read
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -28,10 +28,12 @@ __all__ = ["StoreFile"]
 class StoreFile:
     """What `TrajectoryStore` is before it has verbs; see there for the options and their errors."""
 
-    __slots__ = ("__weakref__", "_core", "_encoder", "_lent")
+    __slots__ = ("__weakref__", "_absolute_path", "_core", "_encoder", "_lent")
 
     # The compiled store, for the rest of this package.
     _core: _core.Store
+    # Where the file is, for other processes, whatever the working directory has become; None = in memory.
+    _absolute_path: str | None
     _encoder: Encoder | None
     _lent: bool
 
@@ -55,7 +57,7 @@ class StoreFile:
                 raise ValidationError(
                     "path: expected no options beside a Workspace, whose store is already open"
                 )
-            self._core, self._encoder, self._lent = lender._core, lender.encoder, True
+            self._borrow(lender)
             return
         self._lent = False
         self._encoder = encoder
@@ -63,8 +65,10 @@ class StoreFile:
             dimension = encoded_dimension(encoder, dimension)
         graph = HnswConfig(**read(HnswConfig, {} if hnsw is None else hnsw, "hnsw"))
         kept = CacheConfig(**read(CacheConfig, {} if cache is None else cache, "cache"))
+        name = checks.path("path", path)
+        self._absolute_path = None if name == ":memory:" else _absolute(name)
         self._core = _core.Store(
-            checks.path("path", path),
+            name,
             dimension=dimensions("dimension", dimension),
             action_dimension=dimensions("action_dimension", action_dimension),
             storage=None if storage is None else checks.choice("storage", storage, ("f32", "f16")),
@@ -80,8 +84,12 @@ class StoreFile:
     def _lend(cls, store: StoreFile) -> Self:
         """Return another face of an open store, whose `close` does nothing; what a workspace gives out."""
         lent = object.__new__(cls)
-        lent._core, lent._encoder, lent._lent = store._core, store.encoder, True
+        lent._borrow(store)
         return lent
+
+    def _borrow(self, store: StoreFile) -> None:
+        self._core, self._absolute_path = store._core, store._absolute_path
+        self._encoder, self._lent = store.encoder, True
 
     def close(self) -> None:
         """Close the file; a search that is running ends with `ClosedError`. Again: nothing happens.
@@ -200,3 +208,11 @@ class StoreFile:
         if has_text(states):
             states = self._encode(field, list(states), "query")
         return checks.matrix(field, states, self._core.dimension)
+
+
+def _absolute(path: str) -> str:
+    """Return where a path leads from here; `..` stays, since it may follow a symbolic link."""
+    # Importing pathlib takes longer than opening a store.
+    if os.path.isabs(path):  # noqa: PTH117
+        return path
+    return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
