@@ -89,6 +89,46 @@ def test_settings_that_cannot_be_are_refused_by_name_before_a_run_begins(store, 
         trainer(store, layer(), **BASE, executor=Never()).sweep(settings)
 
 
+def test_a_sweep_after_training_leaves_the_range_of_returns_to_each_run(store):
+    training = trainer(store, layer(), **BASE)
+    settings = [{}, {"layer": {"return_scale": "episode"}}]
+    before = [trial.layer.return_range for trial in training.sweep(settings)]
+    training.train({"min_reward": 0.5})
+    assert training.layer.return_range not in before
+    assert [trial.layer.return_range for trial in training.sweep(settings)] == before
+
+
+def test_a_range_that_was_given_is_each_run_s_that_keeps_its_scale(store):
+    own = layer(return_range=(-3.0, 3.0))
+    settings = [
+        {},
+        {"layer": {"return_scale": "raw"}},
+        {"layer": {"return_scale": "episode"}},
+        {"layer": {"returnScale": "episode", "returnRange": (0.25, 0.75)}},
+    ]
+    same, named, other, both = trainer(store, own, **BASE).sweep(settings)
+    assert same.layer.return_range == named.layer.return_range == (-3.0, 3.0)
+    assert 0.0 <= other.layer.return_range[0] < other.layer.return_range[1] <= 1.0
+    assert both.layer.return_range == (0.25, 0.75)
+
+
+def test_a_run_s_settings_are_read_in_either_spelling_and_kept_as_they_were_given(store):
+    settings = {"layer": {"hiddenSize": 5}, "batchSize": 4}
+    [trial] = trainer(store, layer(), **BASE).sweep([settings])
+    settings["layer"]["hiddenSize"] = 7
+    assert trial.settings == {"layer": {"hiddenSize": 5}, "batchSize": 4}
+    assert trial.layer.hidden_size == 5
+    twice = {"batch_size": 4, "batchSize": 4}
+    with pytest.raises(precedent.ValidationError, match=r"settings\[0\]: batchSize: .*got two"):
+        trainer(store, layer(), **BASE).sweep([twice])
+
+
+def test_a_run_of_another_size_says_both_sizes(store):
+    with pytest.raises(precedent.DimensionError, match=r"settings\[0\]") as caught:
+        trainer(store, layer(), **BASE).sweep([{"layer": {"state_size": 3}}])
+    assert (caught.value.expected, caught.value.got) == (store.dimension, 3)
+
+
 def test_a_run_that_fails_ends_the_sweep_with_its_error(store, executor):
     with pytest.raises(precedent.InsufficientDataError):
         trainer(store, layer(), **BASE, executor=executor).sweep([{}, {"min_trajectories": 100_000}])

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from precedent import _core, checks
 from precedent.config import DecisionLayerConfig, OfflineTrainerConfig
-from precedent.errors import ValidationError
+from precedent.errors import DimensionError, EncoderMismatchError, ValidationError
 from precedent.executors import Executor, Halt, Source, finished, gather
 from precedent.fit import check_fit
 from precedent.layer import DecisionLayer
 from precedent.reports import TrainingReport, training_report
+from precedent.settings import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,7 +129,7 @@ def swept(
     """Train once for each of `settings`, which change what `base` says; see `OfflineTrainer.sweep`."""
     if isinstance(settings, Mapping) or not hasattr(settings, "__iter__"):
         raise checks.refuse("settings", "several mappings", settings)
-    given, halt = list(settings), Halt()
+    given, halt = [_copied(setting) for setting in settings], Halt()
     if not given:
         raise checks.refuse("settings", "at least one mapping", given)
     # All of them first: what cannot be is refused before any run begins.
@@ -146,6 +147,11 @@ def swept(
     )
 
 
+def _copied(value: Any) -> Any:
+    """Return settings that do not follow what the caller does to theirs."""
+    return {key: _copied(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
 def _tasks(
     store: TrajectoryStore,
     base: tuple[DecisionLayerConfig, OfflineTrainerConfig],
@@ -155,7 +161,6 @@ def _tasks(
 ) -> Iterator[_Task]:
     from pathlib import Path
 
-    network, training = (section.to_dict() for section in base)
     for at, setting in enumerate(given):
         place = f"settings[{at}]"
         if not isinstance(setting, Mapping):
@@ -165,14 +170,28 @@ def _tasks(
         if not isinstance(changed, Mapping):
             raise checks.refuse(f"{place}.layer", "a mapping", changed)
         try:
-            layer = DecisionLayer(**DecisionLayerConfig.from_dict(network | dict(changed)).to_dict())
+            layer = DecisionLayer(**_network(base[0], changed).to_dict())
             check_fit(store, layer)
-            options = core_settings(OfflineTrainerConfig.from_dict(training | own))
+            trained = read(OfflineTrainerConfig, own, "")
+            options = core_settings(OfflineTrainerConfig.from_dict(base[1].to_dict() | trained))
+        except DimensionError as why:
+            raise DimensionError(f"{place}: {why}", why.expected, why.got) from None
+        except EncoderMismatchError as why:
+            raise EncoderMismatchError(f"{place}: {why}", why.stored, why.given) from None
         except ValidationError as why:
-            raise type(why)(f"{place}: {why}") from None
+            raise ValidationError(f"{place}: {why}") from None
         if options["save_path"] is not None:
             options["save_path"] = str(Path(options["save_path"]) / f"trial-{at}")
         yield _Task(Source(store), layer._core.to_bytes(), options, conditions, halt)
+
+
+def _network(base: DecisionLayerConfig, changed: Mapping[str, Any]) -> DecisionLayerConfig:
+    """Return the settings of a layer with some of them changed, in either spelling."""
+    changes = read(DecisionLayerConfig, changed, "")
+    settings = base.to_dict() | changes
+    if "return_range" not in changes and settings["return_scale"] != base.return_scale:
+        settings["return_range"] = None  # which says nothing on another scale
+    return DecisionLayerConfig(**settings)
 
 
 def core_settings(settings: OfflineTrainerConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from precedent import _core, checks
-from precedent.config import Curriculum, OfflineTrainerConfig
+from precedent.config import Curriculum, DecisionLayerConfig, OfflineTrainerConfig
 from precedent.ensemble import elsewhere
 from precedent.errors import ValidationError
 from precedent.evaluation import assess
@@ -275,7 +275,8 @@ class OfflineTrainer:
 
         Args:
             settings: For each run a mapping of this trainer's options that it changes. In it, `layer` is a
-                mapping of the options of `DecisionLayer` that it changes from this trainer's.
+                mapping of the options of `DecisionLayer` that it changes from this trainer's. A
+                `return_range` of another `return_scale` than the run's is left to the run.
             filter: See `train`; so for every run.
 
         Returns:
@@ -290,7 +291,8 @@ class OfflineTrainer:
             InsufficientDataError: See `train`; so for the others. It ends the other runs.
         """
         self._store._require_open()
-        base = (self._layer.settings, self._settings)
+        # Not `layer.settings`, whose return range may be one that a run of this trainer took from its data.
+        base = (DecisionLayerConfig(**self._layer._settings), self._settings)
         return swept(self._executor, self._store, base, settings, normalised(filter))
 
     def evaluate(
