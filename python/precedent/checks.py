@@ -23,14 +23,17 @@ __all__ = [
     "finite",
     "flag",
     "integer",
+    "is_masked",
     "json_text",
     "json_value",
+    "listed",
     "matrix",
     "number",
     "path",
     "refuse",
     "shown",
     "text",
+    "unmasked",
     "vector",
 ]
 
@@ -41,6 +44,8 @@ Real = TypeVar("Real", np.float32, np.float64)
 # The core counts in 64 bits, and no store has more rows than this.
 LARGEST = 2**40 - 1
 _SHOWN = 60
+# Beyond so many bits Python may refuse to write a whole number (see `sys.set_int_max_str_digits`).
+_WRITABLE = 1024
 # What has a `__float__`, or behaves as if, and still is no number.
 _NO_NUMBERS = (bool, str, bytes, np.bool_, np.character, np.complexfloating, np.timedelta64, np.datetime64)
 
@@ -50,6 +55,8 @@ def shown(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, (str, int, float, bool, type(None), np.generic)):
+        if isinstance(value, int) and value.bit_length() > _WRITABLE:
+            return f"a whole number of {value.bit_length()} bits"
         said = repr(value.item() if isinstance(value, np.generic) else value)
         return said if len(said) <= _SHOWN else said[: _SHOWN - 3] + "..."
     if isinstance(value, (list, tuple)):
@@ -72,6 +79,7 @@ def integer(field: str, value: Any, *, low: int = 0, high: int = LARGEST, clamp:
         return value
     if isinstance(value, (bool, np.bool_)):
         raise refuse(field, "a whole number", value)
+    unmasked(field, value)
     try:
         whole = operator.index(value)
     except TypeError:
@@ -96,6 +104,10 @@ def number(
     if type(value) is not float:
         if isinstance(value, _NO_NUMBERS) or not hasattr(type(value), "__float__") or np.ndim(value):
             raise refuse(field, "a number", value)
+        if isinstance(value, np.ndarray):
+            unmasked(field, value)
+            if value.dtype.kind not in "fiu":
+                raise refuse(field, "a number", value)
         try:
             value = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -174,6 +186,40 @@ def choice(field: str, value: Any, choices: Iterable[str]) -> str:
     raise refuse(field, "one of " + ", ".join(f'"{name}"' for name in names), value)
 
 
+def listed(field: str, value: Any, expected: str) -> list[Any]:
+    """Return several values as a list; one text, and one mapping, is not several.
+
+    Args:
+        field: What they are called in an error.
+        value: Any iterable.
+        expected: What they are, in an error.
+
+    Raises:
+        ValidationError: It is none, such as an array without axes.
+    """
+    alone = isinstance(value, (str, bytes, Mapping)) or (isinstance(value, np.ndarray) and not value.ndim)
+    if alone or not hasattr(type(value), "__iter__"):
+        raise refuse(field, expected, value)
+    return list(value)
+
+
+def unmasked(field: str, value: Any) -> None:
+    """Refuse what has a mask.
+
+    Raises:
+        ValidationError: It `is_masked`.
+    """
+    if is_masked(value):
+        raise ValidationError(f"{field}: expected numbers without a mask (fill it), got a masked array")
+
+
+def is_masked(value: Any) -> bool:
+    """Whether this is an array with a mask, or a list with one in it: what lies under a mask is not there."""
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], np.ndarray):
+        return any(map(is_masked, value))
+    return isinstance(value, np.ndarray) and hasattr(value, "mask")
+
+
 def json_text(field: str, value: Any) -> str:
     """Return a mapping as JSON text that reads back equal.
 
@@ -205,7 +251,13 @@ def _json_checked(field: str, value: Any) -> Any:
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, int):
-        return int(value)
+        whole = int(value)
+        if whole.bit_length() > _WRITABLE:
+            try:
+                str(whole)
+            except ValueError:
+                raise refuse(field, "JSON, whose whole numbers are short enough to write", whole) from None
+        return whole
     if isinstance(value, float):
         if not math.isfinite(value):
             raise refuse(field, "JSON, which has finite numbers only", value)
@@ -264,8 +316,9 @@ def column(field: str, value: Any, rows: int, kind: type[np.generic]) -> npt.NDA
     """Return `rows` numbers of one kind.
 
     Raises:
-        ValidationError: They are of another kind, or another number of them.
+        ValidationError: They are of another kind, another number of them, masked, or one is beyond `kind`.
     """
+    unmasked(field, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -276,7 +329,7 @@ def column(field: str, value: Any, rows: int, kind: type[np.generic]) -> npt.NDA
         raise refuse(field, "whole numbers" if kind is np.int64 else "numbers", array)
     if kind is np.int64 and array.dtype == np.uint64 and rows:
         integer(field, array.max())  # which int64 may not hold
-    return np.ascontiguousarray(array, dtype=kind)
+    return _narrowed(field, array, kind)
 
 
 def finite(field: str, array: npt.NDArray[Real]) -> npt.NDArray[Real]:
@@ -298,8 +351,7 @@ def _numbers(field: str, value: Any, dimensions: int, expected: str) -> npt.NDAr
         return value if value.flags.c_contiguous else np.ascontiguousarray(value)
     if isinstance(value, (str, bytes, Mapping)):
         raise refuse(field, expected, value)
-    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
-        raise ValidationError(f"{field}: expected numbers without a mask (fill it), got a masked array")
+    unmasked(field, value)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
@@ -308,10 +360,17 @@ def _numbers(field: str, value: Any, dimensions: int, expected: str) -> npt.NDAr
         raise refuse(field, expected, value if isinstance(value, np.ndarray) else array)
     if array.ndim != dimensions:
         raise ValidationError(f"{field}: expected {expected}, got an array of shape {array.shape}")
+    return _narrowed(field, array, np.float32)
+
+
+def _narrowed(field: str, array: npt.NDArray[Any], kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Return numbers as another type, whose range they must not leave."""
     with np.errstate(over="ignore"):
-        narrow = np.ascontiguousarray(array, dtype=np.float32)
-    if array.dtype.itemsize > narrow.dtype.itemsize:
+        narrow = np.ascontiguousarray(array, dtype=kind)
+    if narrow.dtype.kind == "f" and array.dtype.itemsize > narrow.dtype.itemsize:
         beyond = np.isinf(narrow) & np.isfinite(array)
         if beyond.any():
-            raise refuse(field, "numbers that float32 can hold", array[beyond][0])
+            at = np.argwhere(beyond)[0]
+            place = ", ".join(map(str, at))
+            raise refuse(f"{field}[{place}]", f"numbers that {narrow.dtype} can hold", array[tuple(at)])
     return narrow

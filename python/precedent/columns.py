@@ -250,6 +250,7 @@ def _listed(values: list[Any], read: Reader, prefix: Callable[[int], str], field
 
 
 def _names(name: str, values: Any, rows: int) -> list[str]:
+    checks.unmasked(name, values)
     names = _of_length(name, values, rows)
     if set(map(type, names)) <= {str} and all(names) and "".join(set(names)).isascii():
         return names
@@ -266,6 +267,11 @@ def _of_length(name: str, values: Any, rows: int) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
+# Dates and spans count in a unit of their own, and a cast to whole numbers forgets which.
+_TIMES = {
+    "M": ("milliseconds since 1970 as whole numbers", "datetime64[ms]"),
+    "m": ("milliseconds as whole numbers", "timedelta64[ms]"),
+}
 _KINDS: dict[type[np.generic] | None, str] = {np.float64: "fiu", np.int64: "iu", np.bool_: "b"}
 
 
@@ -273,6 +279,10 @@ def _column(
     name: str, values: Any, rows: int, read: Reader, kind: type[np.generic] | None, *, optional: bool = False
 ) -> npt.NDArray[Any] | list[Any]:
     """Return a column as an array, or as a list where values are missing or have no numpy type."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in _TIMES:
+        expected, unit = _TIMES[values.dtype.kind]
+        raise checks.refuse(name, f'{expected}, which .astype("{unit}").astype("int64") makes', values)
+    checks.unmasked(name, values)
     if isinstance(values, np.ndarray) and kind and values.dtype.kind in _KINDS[kind] and values.ndim == 1:
         if len(values) != rows:
             raise ValidationError(f"{name}: expected {rows} values, got {len(values)}")

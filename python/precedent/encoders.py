@@ -79,9 +79,8 @@ def task_text(task: Mapping[str, Any] | str) -> str:
         lines.append(f"Context: {checks.json_value('task.context', task['context'], ascii_only=False)}")
     requirements = task.get("requirements")
     if requirements is not None:
-        several = [requirements] if isinstance(requirements, str) else requirements
-        if isinstance(several, Mapping) or not hasattr(type(several), "__iter__"):
-            raise checks.refuse("task.requirements", "texts", requirements)
+        one = isinstance(requirements, str)
+        several = [requirements] if one else checks.listed("task.requirements", requirements, "texts")
         named = [checks.text(f"task.requirements[{i}]", text) for i, text in enumerate(several)]
         lines.append(f"Requirements: {', '.join(named)}")
     if not lines:
@@ -254,6 +253,5 @@ def _vectors(embed: Embed, texts: list[str], dimension: int | None) -> Floats:
 
 
 def _texts(texts: Any) -> list[str]:
-    if isinstance(texts, (bytes, Mapping)) or not hasattr(type(texts), "__iter__"):
-        raise checks.refuse("texts", "texts", texts)
-    return [checks.text(f"texts[{i}]", text, empty=True) for i, text in enumerate(texts)]
+    several = checks.listed("texts", texts, "texts")
+    return [checks.text(f"texts[{i}]", text, empty=True) for i, text in enumerate(several)]

@@ -96,9 +96,8 @@ def normalised(filter: object) -> dict[str, Any] | None:
 def _labels(field: str, value: Any) -> list[str]:
     if isinstance(value, str):
         return [checks.text(field, value)]
-    if isinstance(value, Mapping) or not hasattr(type(value), "__iter__"):
-        raise checks.refuse(field, "text, or several texts", value)
-    return [checks.text(f"{field}[{i}]", item) for i, item in enumerate(value)]
+    several = checks.listed(field, value, "text, or several texts")
+    return [checks.text(f"{field}[{i}]", item) for i, item in enumerate(several)]
 
 
 def _moment(field: str, value: Any) -> int:

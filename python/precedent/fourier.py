@@ -317,6 +317,7 @@ def _bounds(field: str, given: Any) -> Doubles:
 
 
 def _doubles(field: str, given: Any) -> Doubles:
+    checks.unmasked(field, given)
     try:
         numbers = np.asarray(given)
     except (TypeError, ValueError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
 from precedent.values import Record, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Gradients", "NetworkWeights", "Prediction", "TrainingMetrics"]
 
@@ -104,9 +106,7 @@ class Gradients(Record):
             ValidationError: There are none, or one is not `Gradients` of finite numbers and a weight
                 above 0; or together they weigh more than 1e269 or have a loss that float64 cannot sum.
         """
-        if not isinstance(shards, Iterable):
-            raise checks.refuse("shards", "an iterable of Gradients", shards)
-        given = list(shards)
+        given = checks.listed("shards", shards, "an iterable of Gradients")
         if not given:
             raise checks.refuse("shards", "at least one", given)
         total, loss, weight = np.zeros(0), 0.0, 0.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from precedent import checks
+from precedent.queries import is_vector
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,9 +64,10 @@ class Quantizer:
             ValidationError: Not states of this store, or another role.
         """
         query = checks.choice("role", role, ("row", "query")) == "query"
-        given = np.asarray(states)
-        one = given.ndim == 1 and given.dtype.kind in "fiu"
-        matrix = self._store._query_matrix(given[np.newaxis] if one else states)
+        if is_vector(states):
+            matrix = self._store._query_vector(states, "states")[np.newaxis]
+        else:
+            matrix = self._store._query_matrix(states)
         return self._store._core.quantizer.encode(matrix, query)
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -23,7 +23,6 @@ __all__ = [
     "is_vector",
     "no_rows",
     "search_options",
-    "several",
 ]
 
 
@@ -60,13 +59,6 @@ def encoded_dimension(encoder: Any, dimension: int | None) -> int:
 def dimensions(field: str, value: Any) -> int | None:
     """Return a number of dimensions, or None for the file's own."""
     return None if value is None else checks.integer(field, value, low=1, high=16_384)
-
-
-def several(field: str, values: Any) -> list[Any]:
-    """Return a list of ids or keys; one string is not several."""
-    if isinstance(values, (str, bytes, Mapping)) or not hasattr(type(values), "__iter__"):
-        raise checks.refuse(field, "several ids", values)
-    return list(values)
 
 
 def id_texts(listed: list[Any]) -> list[str]:

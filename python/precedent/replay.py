@@ -219,6 +219,7 @@ def _integers(field: str, value: Any) -> npt.NDArray[np.int64]:
 def _vector(field: str, value: Any, kinds: str, expected: str) -> npt.NDArray[Any]:
     if isinstance(value, (str, bytes)):
         raise checks.refuse(field, expected, value)
+    checks.unmasked(field, value)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):

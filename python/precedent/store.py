@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from precedent.queries import (
     is_vector,
     no_rows,
     search_options,
-    several,
 )
 from precedent.records import build
 from precedent.records.batch import TrajectoryBatch
@@ -27,7 +25,7 @@ from precedent.records.step import Trajectory
 
 if TYPE_CHECKING:
     import os
-
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["TrajectoryStore"]
 
@@ -119,9 +117,7 @@ class TrajectoryStore(StoreFile):
         if isinstance(trajectories, TrajectoryBatch):
             rows = columns.of_batch(trajectories, *size, self._encode)
             return self._core.insert(rows, "columns")
-        if isinstance(trajectories, (str, bytes, Mapping)) or not hasattr(type(trajectories), "__iter__"):
-            raise checks.refuse("trajectories", "Trajectory records or a TrajectoryBatch", trajectories)
-        steps = list(trajectories)
+        steps = checks.listed("trajectories", trajectories, "Trajectory records or a TrajectoryBatch")
         rows = columns.of_trajectories(steps, *size, self._encode) if steps else no_rows(*size)
         return self._core.insert(rows, "records")
 
@@ -270,7 +266,7 @@ class TrajectoryStore(StoreFile):
         """
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and ids.ndim == 1:
             return build.trajectories(self._core.get_keys(ids.astype(np.int64)))
-        listed = several("ids", ids)
+        listed = checks.listed("ids", ids, "several ids")
         if listed and not isinstance(listed[0], str):
             keys = [
                 checks.integer(f"ids[{i}]", key, low=-(2**63), high=2**63 - 1) for i, key in enumerate(listed)
@@ -333,7 +329,7 @@ class TrajectoryStore(StoreFile):
             ValidationError: An id is given twice.
             ReadOnlyError: The store is read-only.
         """
-        return self._core.delete(id_texts(several("ids", ids)))
+        return self._core.delete(id_texts(checks.listed("ids", ids, "several ids")))
 
     def iter_batches(self, filter: Filter | None = None, size: int = 1024) -> Iterator[TrajectoryBatch]:
         """Walk the steps that are there now and match, in insertion order, `size` at a time.

@@ -127,9 +127,8 @@ def swept(
     conditions: dict[str, Any] | None,
 ) -> Sweep:
     """Train once for each of `settings`, which change what `base` says; see `OfflineTrainer.sweep`."""
-    if isinstance(settings, Mapping) or not hasattr(settings, "__iter__"):
-        raise checks.refuse("settings", "several mappings", settings)
-    given, halt = [_copied(setting) for setting in settings], Halt()
+    several = checks.listed("settings", settings, "several mappings")
+    given, halt = [_copied(setting) for setting in several], Halt()
     if not given:
         raise checks.refuse("settings", "at least one mapping", given)
     # All of them first: what cannot be is refused before any run begins.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import numpy as np
 import numpy.typing as npt
 
+from precedent.checks import is_masked
 from precedent.errors import ValidationError
 
 __all__ = ["Record", "alias_of", "embedding", "frozen_array", "read_keys", "record", "same"]
@@ -209,7 +210,7 @@ def embedding(value: Any, *, copy: bool = True) -> Any:
         value: An array, a list of numbers, or text or a task mapping for a store with an encoder.
         copy: Whether to copy float32 arrays, so that later changes by the caller do not show.
     """
-    if isinstance(value, (str, bytes, Mapping)) or value is None or hasattr(value, "mask"):
+    if isinstance(value, (str, bytes, Mapping)) or value is None or is_masked(value):
         return value  # numbers under a mask are not there
     try:
         array = np.asarray(value)
