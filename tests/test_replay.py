@@ -141,6 +141,8 @@ def test_a_file_that_is_none_of_ours_is_a_storage_error(tmp_path, damage):
         ("alpha", {"alpha": 1.1}),
         ("alpha", {"alpha": float("nan")}),
         ("eps", {"eps": 0.0}),
+        ("eps", {"eps": 5e-324}),
+        ("eps", {"eps": 1e-291}),
         ("eps", {"eps": float("inf")}),
         ("beta_steps", {"beta_steps": 0}),
         ("seed", {"seed": -1}),
@@ -149,6 +151,12 @@ def test_a_file_that_is_none_of_ours_is_a_storage_error(tmp_path, damage):
 def test_a_setting_out_of_its_range_is_refused_by_name(field, options):
     with refused(field):
         PrioritizedReplay(**({"capacity": 10} | options))
+
+
+@pytest.mark.parametrize("alpha", [0.6, 1.0])
+def test_nothing_starves_beside_the_smallest_eps(alpha):
+    replay = holding([0.0] * 100, alpha=alpha, eps=1e-290)
+    assert set(replay.sample(1_000).indices.tolist()) == set(range(100))
 
 
 NAN, INF = float("nan"), float("inf")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "PrioritizedReplay"]
 
+# Sums of shares this small keep all of their digits; those of denormal numbers do not.
+_LEAST_EPS = 1e-290
+
 
 @record
 class Batch(Record):
@@ -60,7 +63,8 @@ class PrioritizedReplay:
     Args:
         capacity: Items at most; one more overwrites the oldest.
         alpha: How much priorities matter, in [0, 1]: 0 = all items alike.
-        eps: Added to every |td|, so that nothing starves. Above 0.
+        eps: Added to every |td|, so that nothing starves. At least 1e-290: beside a smaller one rounding
+            leaves some items no share of the sum.
         beta_steps: Over how many drawn items beta goes from 0.4 to 1, where `sample` is given none; None = it
             stays.
         seed: Keys the draws.
@@ -86,7 +90,7 @@ class PrioritizedReplay:
         self._core = _core.Replay(
             checks.integer("capacity", capacity, low=1),
             checks.number("alpha", alpha, low=0.0, high=1.0),
-            checks.number("eps", eps),
+            checks.number("eps", eps, low=_LEAST_EPS),
             None if beta_steps is None else checks.integer("beta_steps", beta_steps, low=1),
             checks.integer("seed", seed, high=2**64 - 1),
         )
