@@ -56,6 +56,20 @@ def test_one_name_and_a_list_of_one_are_the_same():
     assert normalised({"pattern_id": "p"}) == normalised({"pattern_id": ["p"]})
 
 
+def test_an_iterator_of_names_is_kept_for_every_use():
+    several = SearchFilter(task_type=(name for name in ["a", "b"]))
+    for _ in range(2):
+        assert normalised(several) == {"task_type": ["a", "b"]}
+
+
+def test_a_filter_does_not_follow_its_callers_list():
+    names = ["a"]
+    frozen = SearchFilter(episode_id=names)
+    names.append("b")
+    assert frozen == SearchFilter(episode_id="a")
+    assert frozen.episode_id == ("a",)
+
+
 def test_an_empty_list_matches_nothing_and_is_kept():
     assert normalised({"episode_id": []}) == {"episode_id": []}
 

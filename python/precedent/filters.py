@@ -16,7 +16,8 @@ __all__ = ["Filter", "SearchFilter", "normalised"]
 class SearchFilter(Record):
     """Conditions joined by "and"; None asks nothing.
 
-    A mapping with these keys, in snake_case or the seed's camelCase, does as well.
+    A mapping with these keys, in snake_case or the seed's camelCase, does as well. Conditions that take
+    several are kept as tuples.
 
     Attributes:
         task_type: One task type or several, any of which will do.
@@ -49,7 +50,9 @@ class SearchFilter(Record):
     success: bool | None = None
 
     def __post_init__(self) -> None:
-        normalised(self)
+        for name, value in (normalised(self) or {}).items():
+            # An iterator is used up by now, and a list of the caller's could still change.
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
