@@ -1,6 +1,7 @@
 """Encoders: adapting what people have, refusing what is no encoder, features of observations, task texts."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,6 +316,24 @@ def test_what_is_asked_is_encoded_as_a_query_and_what_is_looked_up_as_a_document
     assert ActionSelector(store, exact_threshold=0.9).select_action("abc").pattern_id == "greet"
 
 
+@pytest.mark.parametrize(
+    ("bad", "inside"), [("\ud800", ""), ({"colour": 1}, ""), ({"requirements": [1]}, ".requirements[0]")]
+)
+def test_a_text_or_task_that_cannot_be_encoded_is_named_by_its_field_and_position(store, bad, inside):
+    columns = {"actions": np.ones((3, 2)), "rewards": np.ones(3), "pattern_ids": "p", "task_types": "t"}
+    mixed = [[1.0, 0.0], "ok", bad]
+    for field, call in {
+        "state_embedding": lambda: store.insert(step(bad)),
+        "trajectories[2].state_embedding": lambda: store.insert_batch([step(state) for state in mixed]),
+        "states[2]": lambda: store.insert_batch(TrajectoryBatch(states=mixed, episode_ids="e", **columns)),
+        "states[1]": lambda: store.search_many(["ok", bad]),
+        "state": lambda: store.search(bad),
+    }.items():
+        with pytest.raises(ValidationError, match=rf"^{re.escape(field + inside)}: expected .+, got .+"):
+            call()
+    assert len(store) == 0
+
+
 def test_without_an_encoder_text_is_refused_by_name():
     with TrajectoryStore(":memory:", dimension=2, action_dimension=2) as store:
         with pytest.raises(ValidationError, match=r"^state_embedding: .*encoder"):
@@ -323,7 +342,7 @@ def test_without_an_encoder_text_is_refused_by_name():
             store.insert_batch([step([1.0, 2.0]), step("abc")])
         with pytest.raises(ValidationError, match=r"^state: .*encoder"):
             store.search("abc")
-        with pytest.raises(ValidationError, match=r"^states: .*encoder"):
+        with pytest.raises(ValidationError, match=r"^states\[0\]: .*encoder"):
             store.search_many(["abc"])
         assert len(store) == 0
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Encode", "of_batch", "of_trajectories"]
 
-# Turns texts and task mappings into embeddings `[n, d]`; raises ValidationError where the store has no
-# encoder.
-Encode = Callable[[str, Sequence[Any]], npt.NDArray[np.float32]]
+# Turns texts and task mappings into embeddings `[n, d]`; what each is called in an error comes first. Raises
+# ValidationError where the store has no encoder.
+Encode = Callable[[Sequence[str], Sequence[Any]], npt.NDArray[np.float32]]
 # A reader of one value: field and value in, checked value out.
 Reader = Callable[[str, Any], Any]
 
@@ -194,7 +194,7 @@ def _encoded_among(
     """Return the values with texts and tasks replaced by their embeddings, all encoded in one call."""
     values = list(given)
     at = [i for i, value in enumerate(values) if isinstance(value, (str, Mapping))]
-    for i, made in zip(at, encode(name(at[0]), [values[i] for i in at]), strict=True):
+    for i, made in zip(at, encode([name(i) for i in at], [values[i] for i in at]), strict=True):
         values[i] = made
     return [checks.vector(name(i), value, dimension) for i, value in enumerate(values)]
 

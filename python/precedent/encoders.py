@@ -63,28 +63,37 @@ def task_text(task: Mapping[str, Any] | str) -> str:
     Raises:
         ValidationError: It is neither, is empty, has an unknown key, or its context has no JSON form.
     """
+    return task if isinstance(task, str) else text_of("task", task)
+
+
+def text_of(field: str, task: Any) -> str:
+    """Return a task, or text, as text to encode; errors name the field.
+
+    Raises:
+        ValidationError: See `task_text`; or it is text that is no valid Unicode.
+    """
     if isinstance(task, str):
-        return task
+        return checks.text(field, task, empty=True)
     if not isinstance(task, Mapping):
-        raise checks.refuse("task", "text or a task mapping", task)
+        raise checks.refuse(field, "text or a task mapping", task)
     known = ("description", "type", "context", "requirements")
     for key in task:
         if key not in known:
-            raise ValidationError(f"task: expected keys among {', '.join(known)}, got {key!r}")
+            raise ValidationError(f"{field}: expected keys among {', '.join(known)}, got {key!r}")
     lines = []
     for key, label in (("description", "Task"), ("type", "Type")):
         if task.get(key) is not None:
-            lines.append(f"{label}: {checks.text(f'task.{key}', task[key])}")
+            lines.append(f"{label}: {checks.text(f'{field}.{key}', task[key])}")
     if task.get("context") is not None:
-        lines.append(f"Context: {checks.json_value('task.context', task['context'], ascii_only=False)}")
+        lines.append(f"Context: {checks.json_value(f'{field}.context', task['context'], ascii_only=False)}")
     requirements = task.get("requirements")
     if requirements is not None:
         one = isinstance(requirements, str)
-        several = [requirements] if one else checks.listed("task.requirements", requirements, "texts")
-        named = [checks.text(f"task.requirements[{i}]", text) for i, text in enumerate(several)]
+        several = [requirements] if one else checks.listed(f"{field}.requirements", requirements, "texts")
+        named = [checks.text(f"{field}.requirements[{i}]", text) for i, text in enumerate(several)]
         lines.append(f"Requirements: {', '.join(named)}")
     if not lines:
-        raise checks.refuse("task", f"at least one of {', '.join(known)}", dict(task))
+        raise checks.refuse(field, f"at least one of {', '.join(known)}", dict(task))
     return "\n".join(lines)
 
 

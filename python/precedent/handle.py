@@ -180,13 +180,17 @@ class StoreFile:
         """The graph's settings in effect."""
         return HnswConfig(**self._core.hnsw)
 
-    def _encode(self, field: str, given: Sequence[Any], role: str = "document") -> npt.NDArray[np.float32]:
-        """Return embeddings of texts and tasks."""
+    def _encode(
+        self, fields: Sequence[str], given: Sequence[Any], role: str = "document"
+    ) -> npt.NDArray[np.float32]:
+        """Return embeddings of texts and tasks; `fields` are what each is called in an error."""
         if self._encoder is None:
-            raise checks.refuse(field, "a vector of numbers (text needs a store with an encoder)", given[0])
-        from precedent.encoders import task_text
+            expected = "a vector of numbers (text needs a store with an encoder)"
+            raise checks.refuse(fields[0], expected, given[0])
+        from precedent.encoders import text_of
 
-        made = self._encoder.encode([task_text(item) for item in given], role=role)
+        texts = [text_of(field, item) for field, item in zip(fields, given, strict=True)]
+        made = self._encoder.encode(texts, role=role)
         return checks.matrix("encoder", made, self._core.dimension, len(given))
 
     def _query_vector(self, state: Any, field: str = "state", role: str = "query") -> npt.NDArray[np.float32]:
@@ -196,7 +200,7 @@ class StoreFile:
             ValidationError: Not a state of this store; `field` is what the message calls it.
         """
         if type(state) is not np.ndarray and isinstance(state, (str, Mapping)):
-            state = self._encode(field, [state], role)[0]
+            state = self._encode([field], [state], role)[0]
         return checks.vector(field, state, self._core.dimension)
 
     def _query_matrix(self, states: Any, field: str = "states") -> npt.NDArray[np.float32]:
@@ -206,7 +210,7 @@ class StoreFile:
             ValidationError: See `_query_vector`.
         """
         if has_text(states):
-            states = self._encode(field, list(states), "query")
+            states = self._encode([f"{field}[{i}]" for i in range(len(states))], states, "query")
         return checks.matrix(field, states, self._core.dimension)
 
 
