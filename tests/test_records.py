@@ -111,6 +111,19 @@ def test_a_record_does_not_follow_its_callers_buffer():
     assert kept.state_embedding.tolist() == [1.0, 1.0, 1.0]
 
 
+def test_a_record_does_not_follow_the_buffer_behind_a_read_only_view():
+    buffer = np.ones(3, np.float32)
+    view = buffer.view()
+    view.flags.writeable = False
+    kept = step(state_embedding=view)
+    buffer[:] = 0.0
+    assert kept.state_embedding.tolist() == [1.0, 1.0, 1.0]
+    assert dataclasses.replace(kept).state_embedding is not view
+    assert np.shares_memory(dataclasses.replace(kept).state_embedding, kept.state_embedding), (
+        "what is the record's own is not copied again"
+    )
+
+
 def test_what_is_no_vector_is_kept_for_the_store_to_judge():
     assert step(state_embedding="a task").state_embedding == "a task"
     assert step(state_embedding=[[1.0], [1.0, 2.0]]).state_embedding == [[1.0], [1.0, 2.0]]
@@ -161,6 +174,13 @@ def test_copies_are_equal_and_still_read_only(copied):
     assert twin == step()
     assert not twin.state_embedding.flags.writeable
     assert not twin.action.embedding.flags.writeable
+
+
+def test_a_copy_leaves_the_arrays_of_the_original_as_they_were():
+    weights = precedent.DecisionLayer(2, 2, hidden_size=2).get_weights()
+    assert copy.copy(weights) == weights
+    weights.W1[:] = 0.0
+    assert not weights.W1.any()
 
 
 def test_a_step_can_be_replaced_field_by_field():

@@ -1,7 +1,9 @@
 """Reports for the eye, and where metrics go."""
 
+import copy
 import json
 import logging
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,16 @@ def memorised(store):
 
 def lines_of(axes):
     return {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+
+
+def test_an_evaluation_is_read_only_down_to_its_task_types_and_pickles(run):
+    report = run[0].evaluate()
+    with pytest.raises(TypeError):
+        report.per_task_type["walk"] = None
+    for twin in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report), copy.copy(report)):
+        assert twin == report
+        with pytest.raises(TypeError):
+            twin.per_task_type["walk"] = None
 
 
 def test_a_training_report_draws_its_losses(run):

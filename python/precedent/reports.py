@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from precedent.values import Record, record
+from precedent.values import Record, frozen_mapping, record
 
 if TYPE_CHECKING:
     import os
@@ -246,6 +246,9 @@ class EvaluationReport(Record):
     calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "per_task_type", frozen_mapping(self.per_task_type))
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Return a matplotlib figure of reliability and of risk against coverage.

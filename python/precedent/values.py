@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from precedent.checks import is_masked
 from precedent.errors import ValidationError
 
-__all__ = ["Record", "alias_of", "embedding", "frozen_array", "read_keys", "record", "same"]
+__all__ = ["Record", "alias_of", "embedding", "frozen_array", "frozen_mapping", "read_keys", "record", "same"]
 
 
 class Record:
@@ -39,9 +40,16 @@ class Record:
         told = (f"{name}={_shown(getattr(self, name))}" for name in _names(type(self)))
         return f"{type(self).__name__}({', '.join(told)})"
 
+    def __copy__(self) -> Self:
+        return _filled(type(self), [getattr(self, name) for name in _names(type(self))])
+
     def __reduce__(self) -> tuple[object, ...]:
-        values = tuple(getattr(self, name) for name in _names(type(self)))
-        return _restored, (type(self), values)
+        values = [getattr(self, name) for name in _names(type(self))]
+        # A read-only mapping does not pickle.
+        read_only = tuple(at for at, value in enumerate(values) if isinstance(value, MappingProxyType))
+        for at in read_only:
+            values[at] = dict(values[at])
+        return _restored, (type(self), tuple(values), read_only)
 
     def to_dict(self, *, by_alias: bool = False) -> dict[str, Any]:
         """Return the fields as plain Python: mappings, lists, numbers and text.
@@ -92,14 +100,21 @@ def _shown(value: object) -> str:
     return f"<{value.dtype} {list(value.shape)}>" if isinstance(value, np.ndarray) else repr(value)
 
 
-def _restored(record: type[Record], values: tuple[object, ...]) -> Record:
-    """Make a record from its fields as they are; pickling forgets that arrays are read-only."""
-    restored = object.__new__(record)
+def _filled(record: type[R], values: Iterable[object]) -> R:
+    """Make a record from its fields as they are."""
+    filled = object.__new__(record)
     for name, value in zip(_names(record), values, strict=True):
+        object.__setattr__(filled, name, value)
+    return filled
+
+
+def _restored(record: type[Record], values: tuple[Any, ...], read_only: tuple[int, ...]) -> Record:
+    """Make a record of what was pickled, which forgets that arrays and mappings are read-only."""
+    for value in values:
         if isinstance(value, np.ndarray):
-            value.flags.writeable = False
-        object.__setattr__(restored, name, value)
-    return restored
+            _sealed(value)
+    kept = (MappingProxyType(value) if at in read_only else value for at, value in enumerate(values))
+    return _filled(record, kept)
 
 
 # The seed spells the letter of the HNSW paper as the paper does.
@@ -199,6 +214,17 @@ def frozen_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def frozen_mapping(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a read-only copy of a mapping."""
+    return MappingProxyType(dict(mapping))
+
+
+def _sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Make a new array read-only, and return it."""
+    array.flags.writeable = False
+    return array
+
+
 def embedding(value: Any, *, copy: bool = True) -> Any:
     """Return numbers as a read-only float32 array, and anything else as it is.
 
@@ -219,7 +245,9 @@ def embedding(value: Any, *, copy: bool = True) -> Any:
     if array.dtype.kind not in "fiu":
         return value
     if array.dtype == np.float32:
-        return frozen_array(array.copy() if copy and array.flags.writeable else array)
+        # A read-only view is copied too: whoever has what it is a view of can still write to that.
+        own = array.flags.owndata and not array.flags.writeable
+        return _sealed(array.copy()) if copy and not own else frozen_array(array)
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float32)
     if not np.array_equal(np.isfinite(narrow), np.isfinite(array)):
