@@ -146,6 +146,37 @@ def test_the_spelling_is_the_seeds_on_request():
     assert step().to_dict()["metadata"]["tokens_used"] is None
 
 
+def decision(**changes):
+    why = precedent.ActionMetadata(interval=(0.25, 0.5), trajectory_ids=("a", "b"))
+    whole = {"action": np.ones(3, np.float32), "pattern_id": "p", "tier": precedent.Tier.GENERATED}
+    return precedent.ActionResult(**whole | {"confidence": 0.5, "latency": 1.0, "metadata": why} | changes)
+
+
+def calibration():
+    agreement = {"count": 3, "agreement": 0.5, "network_agreement": 0.25}
+    tier = (precedent.ThresholdAgreement(threshold=math.inf, **agreement),)
+    counts = dict.fromkeys(("episodes", "steps", "exact_count", "interpolation_count"), 3)
+    shares = dict.fromkeys(("network_agreement", "cascade_agreement"), 0.5)
+    given = {"exact_threshold": math.inf, "interpolation_threshold": 0.9, "desired_return": 1.0}
+    return precedent.Calibration(**given, **counts, **shares, measure="cosine", exact=tier, interpolation=())
+
+
+@pytest.mark.parametrize("by_alias", [False, True])
+@pytest.mark.parametrize("made", [decision(), decision(pattern_id=None), calibration()])
+def test_what_a_selector_says_goes_to_json_and_back(made, by_alias):
+    plain = made.to_dict(by_alias=by_alias)
+    for mapping in (plain, json.loads(json.dumps(plain))):
+        read = type(made).from_dict(mapping)
+        assert read == made
+        assert repr(read) == repr(made)
+    assert type(plain.get("tier", 3)) is int
+
+
+def test_a_tier_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(ValidationError, match=r"ActionResult\.tier: expected .+, got 9"):
+        precedent.ActionResult.from_dict(decision().to_dict() | {"tier": 9})
+
+
 def test_keys_that_a_caller_chose_keep_their_spelling():
     given = step(action=Action(pattern_id="p", embedding=[1.0, 0.0], metadata={"max_tokens": 3}))
     assert given.to_dict(by_alias=True)["action"]["metadata"] == {"max_tokens": 3}

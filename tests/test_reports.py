@@ -56,6 +56,31 @@ def test_an_evaluation_is_read_only_down_to_its_task_types_and_pickles(run):
             twin.per_task_type["walk"] = None
 
 
+@pytest.mark.parametrize("by_alias", [False, True])
+def test_reports_go_to_json_and_back(run, by_alias):
+    training, trained = run
+    for report in (trained, training.evaluate()):
+        read = type(report).from_dict(json.loads(json.dumps(report.to_dict(by_alias=by_alias))))
+        assert read == report
+        assert str(read) == str(report)
+        assert type(report).from_dict(report.to_dict(by_alias=by_alias)) == report
+    read = precedent.TrainingReport.from_dict(trained.to_dict() | {"baseline": None})
+    assert not read.worse_than_baseline
+    assert read.epoch_metrics == trained.epoch_metrics
+
+
+def test_a_mapping_that_is_no_report_is_refused_by_name(run):
+    mapping = run[1].to_dict()
+    for change, named in (
+        ({"epoch_metrics": 3}, r"TrainingReport\.epoch_metrics: expected .+, got 3"),
+        ({"epoch_metrics": "none"}, r"TrainingReport\.epoch_metrics: expected .+, got 'none'"),
+        ({"baseline": 3}, "Baseline: expected a mapping, got int"),
+        ({"data_stats": {}}, r"DataStats\.total_trajectories"),
+    ):
+        with pytest.raises(precedent.ValidationError, match=named):
+            precedent.TrainingReport.from_dict(mapping | change)
+
+
 def test_a_training_report_draws_its_losses(run):
     _, report = run
     losses, norms = report.plot().axes

@@ -8,13 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent import checks
-from precedent.values import Record, frozen_array, record
+from precedent.values import Nested, Record, embedding, frozen_array, record
 
 __all__ = [
     "ActionMetadata",
@@ -62,6 +62,7 @@ class ActionMetadata(Record):
     interval: tuple[float, float] | None = None
     return_used: float | None = None
     trajectory_ids: tuple[str, ...] = ()
+    _nested: ClassVar[Nested] = {"interval": tuple, "trajectory_ids": tuple}
 
 
 @record
@@ -85,6 +86,7 @@ class ActionResult(Record):
     confidence: float
     latency: float
     metadata: ActionMetadata
+    _nested: ClassVar[Nested] = {"action": embedding, "tier": Tier, "metadata": ActionMetadata}
 
 
 @record

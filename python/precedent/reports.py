@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from precedent.values import Record, frozen_mapping, record
+from precedent.values import Nested, Record, each, each_named, embedding, frozen_mapping, record
 
 if TYPE_CHECKING:
     import os
@@ -114,6 +114,13 @@ class TrainingReport(Record):
     data_stats: DataStats
     baseline: Baseline | None
 
+    _nested: ClassVar[Nested] = {
+        "epoch_metrics": each(EpochMetrics),
+        "final_metrics": FinalMetrics,
+        "data_stats": DataStats,
+        "baseline": Baseline,
+    }
+
     @property
     def worse_than_baseline(self) -> bool:
         """Whether the nearest neighbour would have done better on the validation steps."""
@@ -189,6 +196,12 @@ class Predictions(Record, Sequence[EvaluatedPrediction]):
     predicted_actions: npt.NDArray[np.float32]
     similarities: npt.NDArray[np.float64]
 
+    _nested: ClassVar[Nested] = {
+        "true_actions": embedding,
+        "predicted_actions": embedding,
+        "similarities": lambda numbers: np.asarray(numbers, np.float64),
+    }
+
     def __len__(self) -> int:
         return len(self.similarities)
 
@@ -246,6 +259,13 @@ class EvaluationReport(Record):
     calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
+
+    _nested: ClassVar[Nested] = {
+        "per_task_type": each_named(TaskTypeMetrics),
+        "predictions": Predictions,
+        "reliability": each(ReliabilityBin),
+        "risk_coverage": each(tuple),
+    }
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per_task_type", frozen_mapping(self.per_task_type))

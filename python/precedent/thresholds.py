@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from precedent.errors import InsufficientDataError, NotFoundError
 from precedent.retrieval import agreement, interpolation
-from precedent.values import Record, record
+from precedent.values import Nested, Record, each, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,7 @@ class Calibration(Record):
     interpolation_count: int
     exact: tuple[ThresholdAgreement, ...]
     interpolation: tuple[ThresholdAgreement, ...]
+    _nested: ClassVar[Nested] = {k: each(ThresholdAgreement) for k in ("exact", "interpolation")}
 
 
 @dataclass(frozen=True)

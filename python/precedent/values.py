@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field, fields
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
 
-from precedent.checks import is_masked
+from precedent.checks import is_masked, refuse
 from precedent.errors import ValidationError
 
-__all__ = ["Record", "alias_of", "embedding", "frozen_array", "frozen_mapping", "read_keys", "record", "same"]
+__all__ = [
+    "Nested",
+    "Record",
+    "alias_of",
+    "each",
+    "each_named",
+    "embedding",
+    "frozen_array",
+    "frozen_mapping",
+    "read_keys",
+    "record",
+    "same",
+]
 
 
 class Record:
@@ -26,6 +39,8 @@ class Record:
     """
 
     __slots__ = ()
+    # What reads the fields that are more than plain values.
+    _nested: ClassVar[Nested] = {}
     # Every subclass is a dataclass, which `dataclasses.fields` needs to know.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -71,10 +86,14 @@ class Record:
             ValidationError: A key names no field, a field is named twice, or one that must be there is
                 missing.
         """
-        return cls(**read_keys(cls, mapping))
+        return cls(**read_keys(cls, mapping, cls._nested))
 
 
 R = TypeVar("R", bound=Record)
+# Makes a field's value of what `to_dict` wrote for it: a record class of its mapping, a callable of anything.
+Reader = type[Record] | Callable[[Any], Any]
+# Readers by the names of fields.
+Nested = Mapping[str, Reader]
 
 
 @dataclass_transform(eq_default=False, kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -129,9 +148,7 @@ def alias_of(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-def read_keys(
-    record: type[Record], mapping: object, readers: Mapping[str, Callable[[Any], object]] | None = None
-) -> dict[str, Any]:
+def read_keys(record: type[Record], mapping: object, readers: Nested | None = None) -> dict[str, Any]:
     """Return a mapping's entries by field name; `readers` turn nested mappings into records.
 
     Raises:
@@ -152,11 +169,42 @@ def read_keys(
         if name in found:
             raise ValidationError(f"{record.__name__}.{name}: expected one spelling of it, got two")
         read = readers.get(name) if readers else None
-        found[name] = read(value) if read and value is not None else value
+        found[name] = value if read is None or value is None else _entry(record, name, read, value)
     missing = [name for name in _required(record) if name not in found]
     if missing:
         raise ValidationError(f"{record.__name__}.{missing[0]}: expected a value, got none")
     return found
+
+
+def _entry(record: type[Record], name: str, read: Reader, value: Any) -> Any:
+    try:
+        return _read(read, value)
+    except ValidationError:
+        raise
+    except (TypeError, ValueError):
+        raise refuse(f"{record.__name__}.{name}", "what to_dict writes", value) from None
+
+
+def _read(read: Any, value: Any) -> Any:
+    if isinstance(read, type) and issubclass(read, Record):
+        return value if isinstance(value, read) else read.from_dict(value)
+    return read(value)
+
+
+def each(read: Reader) -> Reader:
+    """Return a reader of a list, by the reader of one value of it; it makes a tuple."""
+
+    def read_each(values: Any) -> tuple[Any, ...]:
+        if isinstance(values, (str, bytes, Mapping)):
+            raise TypeError  # which `read_keys` turns into a sentence
+        return tuple(_read(read, value) for value in values)
+
+    return read_each
+
+
+def each_named(read: Reader) -> Reader:
+    """Return a reader of a mapping, by the reader of one value of it."""
+    return lambda values: {name: _read(read, value) for name, value in dict(values).items()}
 
 
 def _names(record: type[Record]) -> Iterable[str]:
@@ -198,8 +246,13 @@ def plain(value: object, *, by_alias: bool = False) -> Any:
         return value.to_dict(by_alias=by_alias)
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
-        return {key: plain(item, by_alias=by_alias) for key, item in value.items()}
+        return {
+            key.value if isinstance(key, Enum) else key: plain(item, by_alias=by_alias)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [plain(item, by_alias=by_alias) for item in value]
     return value
