@@ -251,6 +251,19 @@ def test_environment_names_nest_by_two_underscores():
     assert (layer.optimizer, config.rl.enabled, config.reasoningbank.hybrid_mode) == ("adam", False, False)
 
 
+@pytest.mark.parametrize("value", ["inf", "Infinity", "INF", "+inf"])
+def test_a_variable_closes_a_tier_by_infinity(value):
+    config = GlobalConfig.from_env({"PRECEDENT_RL__ACTION_SELECTOR__EXACT_THRESHOLD": value})
+    assert config.rl.action_selector.exact_threshold == float("inf")
+    config = GlobalConfig.from_env({"PRECEDENT_RL__ACTION_SELECTOR__EXACT_THRESHOLD": "-" + value.strip("+")})
+    assert config.rl.action_selector.exact_threshold == float("-inf")
+
+
+@pytest.mark.parametrize("value", ["inf", "Infinity", "nan"])
+def test_a_path_may_be_called_like_a_number(value):
+    assert GlobalConfig.from_env({"PRECEDENT_RL__TRAINER__SAVE_PATH": value}).rl.trainer.save_path == value
+
+
 def test_without_variables_the_environment_says_nothing(monkeypatch):
     assert GlobalConfig.from_env({}) == GlobalConfig()
     monkeypatch.setenv("PRECEDENT_RL__TRAINER__EPOCHS", "3")
@@ -267,6 +280,10 @@ def test_without_variables_the_environment_says_nothing(monkeypatch):
         ("PRECEDENT_RL__TRAINER__EPOCHS", "three"),
         ("PRECEDENT_RL__TRAINER__EPOCHS", "0"),
         ("PRECEDENT_REASONINGBANK__HYBRID_MODE", "yes please"),
+        ("PRECEDENT_RL__ACTION_SELECTOR__EXACT_THRESHOLD", "nan"),
+        ("PRECEDENT_RL__DECISION_LAYER__LEARNING_RATE", "inf"),
+        ("PRECEDENT_RL__DECISION_LAYER__RETURN_RANGE", "[" * 100_000),
+        ("PRECEDENT_RL__TRAINER__SEED", "9" * 5000),
     ],
 )
 def test_a_variable_that_names_nothing_or_does_not_fit_is_an_error(variable, value):

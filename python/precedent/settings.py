@@ -178,14 +178,22 @@ def _reader_at(section: type[Section], keys: list[str], variable: str) -> Reader
     )
 
 
+# What JSON has no word for, as `float` reads it and Python's reader of JSON spells it.
+_SPELLINGS = {
+    sign + word: sign.strip("+") + "Infinity" for sign in ("", "+", "-") for word in ("inf", "infinity")
+} | {"nan": "NaN"}
+
+
 def _from_text(reader: Reader, variable: str, value: str) -> Any:
     """Return a variable's value: as JSON says where that fits (numbers, true, null, lists), else as text."""
     import json
 
     try:
-        meant = json.loads(value if value[:1] in '[{"' else value.lower())
+        meant = json.loads(value if value[:1] in '[{"' else _SPELLINGS.get(value.lower(), value.lower()))
     except ValueError:
         return reader(variable, value)
+    except RecursionError:
+        raise ValidationError(f"{variable}: expected a value, got JSON that is nested too deeply") from None
     try:
         return reader(variable, meant)
     except ValidationError:
