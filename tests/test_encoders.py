@@ -118,6 +118,14 @@ def test_the_fingerprint_is_the_name_or_tells_encoders_apart():
     assert other.fingerprint != as_encoder(lengths).fingerprint
 
 
+def test_a_zero_has_no_sign_in_the_fingerprint():
+    def embed(zero):
+        return lambda texts: [[len(text), zero, 1.0] for text in texts]
+
+    assert as_encoder(embed(-0.0)).fingerprint == as_encoder(embed(0.0)).fingerprint
+    assert as_encoder(embed(-1e-5)).fingerprint == as_encoder(embed(1e-5)).fingerprint
+
+
 def test_an_encoder_stays_as_it_is_unless_it_is_named():
     encoder = HashingEncoder(8)
     assert as_encoder(encoder) is encoder

@@ -158,7 +158,8 @@ class _Adapted:
         if query is not document and self._probed(query).shape[1] != self._dimension:
             raise ValidationError("encoder: expected queries as long as documents, got another length")
         # Rounded, so that another thread count of the same model keeps the fingerprint.
-        self._fingerprint = name or hashed("probes-v1", np.round(probes, 3).astype("<f4").tobytes())
+        # Plus 0.0, which makes 0.0 of -0.0.
+        self._fingerprint = name or hashed("probes-v1", (np.round(probes, 3) + 0.0).astype("<f4").tobytes())
 
     @property
     def dimension(self) -> int:
