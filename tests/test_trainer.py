@@ -1,5 +1,6 @@
 """A training run: what it reports, when it stops, what it leaves, what it refuses."""
 
+import io
 import logging
 import sys
 import threading
@@ -148,6 +149,15 @@ def test_callbacks_and_progress_get_every_epoch(memory):
     report = training.train()
     for got in seen.values():
         assert tuple(got) == report.epoch_metrics
+
+
+@pytest.mark.parametrize("gone", ["closed", "none"])
+def test_without_a_standard_error_a_run_is_trained_as_off_a_terminal(memory, monkeypatch, gone):
+    learnable(memory)
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream if gone == "closed" else None)
+    assert len(trainer(memory, epochs=2, progress=None).train().epoch_metrics) == 2
 
 
 def test_off_a_terminal_progress_is_one_log_line_an_epoch(memory, caplog, capsys):

@@ -32,7 +32,7 @@ def reporter(progress: object, epochs: int) -> Iterator[Callable[[EpochMetrics],
         yield progress
     elif progress is False:
         yield _silent
-    elif progress is True or (sys.stderr is not None and sys.stderr.isatty()):
+    elif progress is True or _on_terminal():
         bar = _bar(epochs, needed=progress is True)
         if bar is None:
             yield _logged
@@ -43,6 +43,13 @@ def reporter(progress: object, epochs: int) -> Iterator[Callable[[EpochMetrics],
             bar.close()
     else:
         yield _logged
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 class _Bar:
