@@ -38,8 +38,8 @@ class OfflineTrainer:
     """Trains a `DecisionLayer` from a `TrajectoryStore`.
 
     The data is split by episode: the same episodes validate in every run with one seed. States and actions
-    stream from the store, and at most 256 MB of them are kept; beside them a run holds some 80 bytes a step
-    (keys, returns, places), 80 MB for a million steps. Steps without a stored return get one in memory;
+    stream from the store, and at most 256 MB of them are kept; beside them a run holds some 70 bytes a step
+    (keys, returns, places), 70 MB for a million steps. Steps without a stored return get one in memory;
     nothing but weights is written.
 
     Args:
