@@ -160,6 +160,17 @@ def test_processes_read_the_store_that_was_opened_wherever_the_working_directory
     assert trial.report.data_stats.total_trajectories == len(store) == 100
 
 
+def test_processes_save_where_the_caller_stands(store, tmp_path, monkeypatch):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        processes.submit(len, ()).result()  # it stands where the tests began
+        monkeypatch.chdir(tmp_path)
+        trainer(store, layer(), **BASE, executor=processes, ensemble=2, save_path="two").train()
+        trainer(store, layer(), **BASE, executor=processes, save_path="one").train()
+        trainer(store, layer(), **BASE, executor=processes, save_path="swept").sweep([{}])
+    for folder in ("two/member-0", "two/member-1", "one", "swept/trial-0"):
+        assert (tmp_path / folder / "best.weights").exists(), folder
+
+
 def test_a_store_that_a_process_cannot_open_is_its_error_and_breaks_no_pool(store, tmp_path):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
         training = trainer(store, layer(), **BASE, executor=processes)

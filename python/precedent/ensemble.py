@@ -67,8 +67,9 @@ def elsewhere(
     def tasks() -> Iterator[_Task]:
         for at, member in enumerate(layer.members_for(members)):
             own = dict(settings)
-            if members > 1 and settings["save_path"] is not None:
-                own["save_path"] = str(Path(settings["save_path"]) / f"member-{at}")
+            if settings["save_path"] is not None:
+                folder = Path(settings["save_path"]).absolute()  # another process may stand elsewhere
+                own["save_path"] = str(folder / f"member-{at}" if members > 1 else folder)
             yield _Task(Source(store), member.to_bytes(), own, conditions, resume, halt)
 
     for at, outcome in enumerate(gather(executor, tasks(), halt)):

@@ -180,7 +180,8 @@ def _tasks(
         except ValidationError as why:
             raise ValidationError(f"{place}: {why}") from None
         if options["save_path"] is not None:
-            options["save_path"] = str(Path(options["save_path"]) / f"trial-{at}")
+            folder = Path(options["save_path"]).absolute()  # another process may stand elsewhere
+            options["save_path"] = str(folder / f"trial-{at}")
         yield _Task(Source(store), layer._core.to_bytes(), options, conditions, halt)
 
 
