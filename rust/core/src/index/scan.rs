@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared, Skim};
 use crate::ids::RowKey;
 use crate::kernel::distance::Kernel;
-use crate::kernel::score::AHEAD;
+use crate::kernel::score::{self, AHEAD};
 use crate::metric::Metric;
 
 use super::columns::{Columns, Slot};
@@ -220,10 +220,13 @@ impl Scan<'_> {
         (FETCHED / (4 * self.query.len())).clamp(1, 16)
     }
 
-    /// Asks for a row's mapped state ahead of its use.
+    /// Asks for a row's mapped state and its key ahead of their use.
     fn fetch(&self, slot: Slot) {
         if let Some(copied) = self.copied {
             copied.fetch(slot);
+        }
+        if let Some(key) = self.columns.key.get(slot.at()) {
+            score::fetch(std::slice::from_ref(key));
         }
     }
 
