@@ -21,21 +21,20 @@ if TYPE_CHECKING:
 
 QUERIES, TUNED = 500, 1_000
 HNSWLIB = "hnswlib"
-GRAPHS, SCANS = "graphs", "scans"
 
 
 @contextmanager
 def graph(
-    folder: Path, *, rows: int, dimension: int, k: int = 10, beside: Sequence[str] = (GRAPHS, SCANS)
+    folder: Path, *, rows: int, dimension: int, k: int = 10, beside: Sequence[str] = ("graphs", "scans")
 ) -> Iterator[Work]:
     """Find the ten nearest rows, one query at a time, on one thread, by row numbers alone.
 
-    `beside` says which peers are in memory at once: other graphs, those who look at every row, or both.
+    `beside` says which peers are in memory at once: other "graphs", "scans" of every row, or both.
     """
     queries = clustered(TUNED, dimension, seed=1)
     truth = nearest(clustered(rows, dimension), queries, k)
     contenders, missing, enough = [], [], []
-    for name in names(rows) if GRAPHS in beside else (OURS,):
+    for name in names(rows) if "graphs" in beside else (OURS,):
         found = loaded(folder.parent, name, rows, dimension)
         if found is None:
             missing.append(name)
@@ -43,7 +42,7 @@ def graph(
         contenders.append(_tuned(name, found, lambda query, graph=found: graph.ask(query, k), queries, truth))
         if "not reached" not in contenders[-1].quality:
             enough.append(name)
-    if SCANS in beside:
+    if "scans" in beside:
         found, absent = _flat(folder, rows, dimension, k, queries, truth)
         contenders += found
         missing += absent
@@ -149,7 +148,7 @@ WORKS = {
 }
 MILLIONS = {
     # Beside every row as well they would not fit into 24 GB.
-    "graph search, 1M x 768": partial(graph, rows=MILLION, dimension=768, beside=(GRAPHS,)),
-    "graph search beside scans, 1M x 768": partial(graph, rows=MILLION, dimension=768, beside=(SCANS,)),
+    "graph search, 1M x 768": partial(graph, rows=MILLION, dimension=768, beside=("graphs",)),
+    "graph search beside scans, 1M x 768": partial(graph, rows=MILLION, dimension=768, beside=("scans",)),
     "graph search with records, 1M": partial(records, rows=MILLION),
 }
