@@ -67,9 +67,8 @@ def elsewhere(
     def tasks() -> Iterator[_Task]:
         for at, member in enumerate(layer.members_for(members)):
             own = dict(settings)
-            if settings["save_path"] is not None:
-                folder = Path(settings["save_path"]).absolute()  # another process may stand elsewhere
-                own["save_path"] = str(folder / f"member-{at}" if members > 1 else folder)
+            if members > 1 and settings["save_path"] is not None:
+                own["save_path"] = str(Path(settings["save_path"]) / f"member-{at}")
             yield _Task(Source(store), member.to_bytes(), own, conditions, resume, halt)
 
     for at, outcome in enumerate(gather(executor, tasks(), halt)):

@@ -180,8 +180,7 @@ def _tasks(
         except ValidationError as why:
             raise ValidationError(f"{place}: {why}") from None
         if options["save_path"] is not None:
-            folder = Path(options["save_path"]).absolute()  # another process may stand elsewhere
-            options["save_path"] = str(folder / f"trial-{at}")
+            options["save_path"] = str(Path(options["save_path"]) / f"trial-{at}")
         yield _Task(Source(store), layer._core.to_bytes(), options, conditions, halt)
 
 
@@ -195,8 +194,12 @@ def _network(base: DecisionLayerConfig, changed: Mapping[str, Any]) -> DecisionL
 
 
 def core_settings(settings: OfflineTrainerConfig) -> dict[str, Any]:
-    """Return the settings of a trainer as the core reads them."""
+    """Return the settings of a trainer as the core reads them, wherever the process that asks it stands."""
+    from pathlib import Path
+
     told = {name: getattr(settings, name) for name in settings.readers}
+    if settings.save_path is not None:
+        told["save_path"] = str(Path(settings.save_path).absolute())
     easy = settings.curriculum
     told["curriculum"] = None if easy is None else (easy.easy_epochs, easy.max_duration)
     return told
