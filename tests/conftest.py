@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import precedent
-from worlds import ACTION, STATE
+from worlds import ACTION, STATE, batch
 
 # In the background of a shell Ctrl-C is ignored, and tests that press it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,6 +69,14 @@ def store(opened):
 @pytest.fixture
 def memory(opened):
     return opened(":memory:")
+
+
+@pytest.fixture(params=["empty", "filled"])
+def target(request, memory):
+    """A store to be asked wrongly, with nothing in it and with something."""
+    if request.param == "filled":
+        memory.insert_batch(batch(3))
+    return memory
 
 
 @pytest.fixture(params=["threads", "processes"])

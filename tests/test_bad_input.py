@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import precedent
-from worlds import ACTION, STATE, batch, changed, one_hot, refused, states, step
+from worlds import ACTION, STATE, batch, changed, one_hot, refused, states, step, unchanged
 
 NAN, INF = float("nan"), float("inf")
 
@@ -39,18 +39,6 @@ BAD_STATES = {
 }
 A_MATRIX = {"a matrix": (np.ones((2, STATE)), precedent.ValidationError)}
 ONE = BAD_STATES | A_MATRIX
-
-
-@pytest.fixture(params=["empty", "filled"])
-def target(request, memory):
-    if request.param == "filled":
-        memory.insert_batch(batch(3))
-    return memory
-
-
-def unchanged(store, before):
-    assert store.get_stats().total_trajectories == before.total_trajectories
-    assert store.get_stats().total_episodes == before.total_episodes
 
 
 @pytest.mark.parametrize(("state", "error"), ONE.values(), ids=ONE)

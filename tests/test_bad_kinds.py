@@ -7,19 +7,7 @@ import precedent
 from precedent.encoders import FourierEncoder, HashingEncoder, task_text
 from precedent.replay import PrioritizedReplay
 from training import layer
-from worlds import ACTION, STATE, batch, changed, one_hot, refused, states, step
-
-
-@pytest.fixture(params=["empty", "filled"])
-def target(request, memory):
-    if request.param == "filled":
-        memory.insert_batch(batch(3))
-    return memory
-
-
-def unchanged(store, before):
-    assert store.get_stats().total_trajectories == before.total_trajectories
-
+from worlds import ACTION, STATE, batch, changed, one_hot, refused, states, step, unchanged
 
 NO_AXES = {
     "filter.task_type": lambda s: s.search(one_hot(0), filter={"task_type": np.array("t")}),

@@ -69,14 +69,20 @@ def useless(selector):
     selector.layer.set_weights(precedent.NetworkWeights(W1=zeros[0], b1=zeros[1], W2=zeros[2], b2=LEFT))
 
 
-def test_what_comes_again_is_answered_by_heart_when_the_network_knows_nothing(memory):
-    fill(memory, *by_heart())
-    selector = selector_of(memory, epochs=1)
+def known_by_heart(store):
+    """Calibrates where the network knows nothing and precedents know all; what it finds, and the selector."""
+    fill(store, *by_heart())
+    selector = selector_of(store, epochs=1)
     useless(selector)
     found = selector.calibrate(desired_return=0.0)
     assert found.measure == "pattern"
     assert found.cascade_agreement == pytest.approx(1.0)
     assert 0.3 < found.network_agreement < 0.7
+    return found, selector
+
+
+def test_what_comes_again_is_answered_by_heart_when_the_network_knows_nothing(memory):
+    found, selector = known_by_heart(memory)
     assert found.exact_count == found.steps
     assert found.exact_threshold == pytest.approx(1.0, abs=1e-5)
     assert selector.exact_threshold == found.exact_threshold
@@ -267,13 +273,7 @@ def test_actions_of_one_pattern_are_compared_by_their_cosine(memory):
 
 def test_a_pattern_that_shares_its_embedding_with_an_older_one_is_still_the_one_taken(memory):
     precedent.PatternLibrary(memory).upsert("alias of left", LEFT)
-    fill(memory, *by_heart())
-    selector = selector_of(memory, epochs=1)
-    useless(selector)
-    found = selector.calibrate(desired_return=0.0)
-    assert found.measure == "pattern"
-    assert found.cascade_agreement == pytest.approx(1.0)
-    assert 0.3 < found.network_agreement < 0.7
+    known_by_heart(memory)
 
 
 def test_an_action_of_zeros_agrees_with_no_pattern(memory):

@@ -132,6 +132,13 @@ def refused(field, error=precedent.ValidationError):
     return pytest.raises(error, match=rf"{start}{re.escape(field)}\W.*expected .+, got .+")
 
 
+def unchanged(store, before):
+    """Asserts that a store has as many steps and episodes as it had by these statistics."""
+    after = store.get_stats()
+    assert after.total_trajectories == before.total_trajectories
+    assert after.total_episodes == before.total_episodes
+
+
 def learnable(store, *, episodes=60, length=4, seed=0, noise=0.25):
     """Fills a store of the suite's dimensions with a world that a small network can learn.
 
