@@ -57,7 +57,6 @@ impl Cache {
             if self.at.is_none_or(|known| known < at) {
                 self.clear(at);
             }
-            self.misses += 1;
             return None;
         }
         // A clock that went back makes an answer old as well.
@@ -69,18 +68,15 @@ impl Cache {
             }
             Some(false) => {
                 self.forget(key);
-                self.misses += 1;
                 None
             }
-            None => {
-                self.misses += 1;
-                None
-            }
+            None => None,
         }
     }
 
-    /// Keeps an answer, if the file still stands where it was given.
+    /// Keeps an answer that had to be worked out, if the file still stands where it was given.
     pub(super) fn put(&mut self, key: Arc<[u8]>, at: Position, answer: &Arc<Answer>, now_ms: i64) {
+        self.misses += 1;
         let size = size(&key, answer);
         if self.at != Some(at) || size > BUDGET {
             return;
@@ -160,7 +156,7 @@ mod tests {
         cache.put(key(3), AT, &answer(), 0);
         assert!(cache.get(&key(2), AT, 0).is_none());
         assert!(cache.get(&key(1), AT, 0).is_some() && cache.get(&key(3), AT, 0).is_some());
-        assert_eq!((cache.hits, cache.misses, cache.used.len()), (3, 2, 2));
+        assert_eq!((cache.hits, cache.misses, cache.used.len()), (3, 3, 2));
     }
 
     #[test]

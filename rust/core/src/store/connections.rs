@@ -15,6 +15,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags};
 use super::options::Durability;
 use super::patience::Halt;
 use super::sync::Seen;
+use super::watch::{Header, Watch};
 use crate::error::{During, Error, Result};
 
 const UNPOISONED: &str = "no holder of this lock panics";
@@ -122,9 +123,23 @@ pub(super) type Stamp = (i64, u64);
 pub(super) struct Reader {
     pub(super) connection: Connection,
     pub(super) seen: Option<Seen>,
+    /// Tells without SQLite that nothing changed; `None` where there is no such way.
+    watch: Option<Watch>,
 }
 
 impl Reader {
+    /// One that looks at what `target` says.
+    fn of(connection: Connection, target: &Target) -> Self {
+        let shared = target.path.is_some() && !target.immutable;
+        let watch = shared.then(|| Watch::of(&connection)).flatten();
+        Self { connection, seen: None, watch }
+    }
+
+    /// The header of the log as it is now, whatever the running snapshot is of.
+    pub(super) fn header(&self) -> Option<Header> {
+        self.watch.as_ref().map(Watch::header)
+    }
+
     /// The stamp of the running snapshot.
     pub(super) fn stamp(&self) -> Result<Stamp> {
         let doing = "asking whether the file changed";
@@ -156,7 +171,7 @@ pub(super) struct Connections {
 impl Connections {
     /// Takes over the connection that prepared the file.
     pub(super) fn new(target: Target, first: Connection) -> Self {
-        let first = Reader { connection: first, seen: None };
+        let first = Reader::of(first, &target);
         if target.read_only {
             return Self { target, writer: None, idle: Mutex::new(vec![first]) };
         }
@@ -187,12 +202,11 @@ impl Connections {
             return snapshot(&mut only.lock().expect(UNPOISONED), work);
         }
         let idle = self.idle.lock().expect(UNPOISONED).pop();
-        let mut reader = match idle {
-            Some(reader) => reader,
-            None => Reader {
-                connection: self.target.connect(false).during("opening the store once more")?,
-                seen: None,
-            },
+        let mut reader = if let Some(reader) = idle {
+            reader
+        } else {
+            let connection = self.target.connect(false).during("opening the store once more")?;
+            Reader::of(connection, &self.target)
         };
         let result = snapshot(&mut reader, work);
         let mut idle = self.idle.lock().expect(UNPOISONED);
@@ -237,7 +251,7 @@ impl Connections {
             }
             _ => {
                 let connection = self.target.connect(true).during("opening the store once more")?;
-                halt.within(&mut Reader { connection, seen: None }, work)
+                halt.within(&mut Reader::of(connection, &self.target), work)
             }
         }
     }

@@ -38,6 +38,7 @@ mod stats;
 mod sync;
 mod validate;
 mod verify;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

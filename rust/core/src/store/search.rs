@@ -111,17 +111,27 @@ impl Store {
         options.check()?;
         let metric = options.metric.unwrap_or(self.metric());
         validate::query(vector, self.dimension(), metric, || "state".to_owned())?;
+        if !open.cached {
+            return open.in_sync(|reader, mirror| {
+                self.answer(&open, reader, mirror, vector, options).map(Arc::new)
+            });
+        }
+        let key = cache_key(query, metric);
+        let now = self.clock.now_ms();
+        let given = |at| open.cache.lock().expect(UNPOISONED).get(&key, at, now);
+        // An answer that was given before needs no snapshot of the file.
+        if let Some(answer) = open.in_step(|mirror| mirror.at.and_then(given))?.flatten() {
+            return Ok(answer);
+        }
         open.in_sync(|reader, mirror| {
-            let Some(at) = mirror.at.filter(|_| open.cached) else {
-                return self.answer(&open, reader, mirror, vector, options).map(Arc::new);
-            };
-            let key = cache_key(query, metric);
-            let now = self.clock.now_ms();
-            if let Some(answer) = open.cache.lock().expect(UNPOISONED).get(&key, at, now) {
+            if let Some(answer) = mirror.at.and_then(given) {
                 return Ok(answer);
             }
             let answer = Arc::new(self.answer(&open, reader, mirror, vector, options)?);
-            open.cache.lock().expect(UNPOISONED).put(Arc::from(key), at, &answer, now);
+            if let Some(at) = mirror.at {
+                let key = Arc::from(&key[..]);
+                open.cache.lock().expect(UNPOISONED).put(key, at, &answer, now);
+            }
             Ok(answer)
         })
     }

@@ -15,6 +15,7 @@ use super::insert::succeeded;
 use super::open::Facts;
 use super::patience::Halt;
 use super::span::ROWS_OF;
+use super::watch::Header;
 use super::{Open, UNPOISONED, encode};
 use crate::error::{During, Error, Result};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
@@ -61,6 +62,8 @@ impl Facts {
 pub(super) struct Seen {
     stamp: Stamp,
     position: Position,
+    /// The header of the log, if it was read before the snapshot began: while it is the same, so is the rest.
+    header: Option<Header>,
 }
 
 impl Open {
@@ -103,7 +106,7 @@ impl Open {
     /// Runs `work` on a mirror that has seen every commit that was there when it began, without a snapshot: for those who
     /// can do without the file. `None` where that needs more than a look.
     pub(super) fn in_step<T>(&self, work: impl FnOnce(&Mirror) -> T) -> Result<Option<T>> {
-        let Some(position) = self.connections.peek(position)? else { return Ok(None) };
+        let Some(position) = self.connections.peek(glance)? else { return Ok(None) };
         let mirror = self.mirror.read().expect(UNPOISONED);
         Ok(mirror.at.is_some_and(|at| at >= position).then(|| work(&mirror)))
     }
@@ -135,7 +138,21 @@ pub(super) fn position(reader: &mut Reader) -> Result<Position> {
         return Ok(seen.position);
     }
     let position = Position::of(reader)?;
-    reader.seen = Some(Seen { stamp, position });
+    reader.seen = Some(Seen { stamp, position, header: None });
+    Ok(position)
+}
+
+/// [`position`] of a reader that has no snapshot: SQLite is asked only if the header of its log moved.
+fn glance(reader: &mut Reader) -> Result<Position> {
+    // Read before SQLite is asked, and noted only here: a commit in between is then noticed once more, rather than never.
+    let header = reader.header();
+    if let Some(seen) = reader.seen.filter(|seen| header.is_some() && seen.header == header) {
+        return Ok(seen.position);
+    }
+    let position = position(reader)?;
+    if let Some(seen) = &mut reader.seen {
+        seen.header = header;
+    }
     Ok(position)
 }
 
@@ -304,4 +321,36 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         succeeded: succeeded(row.get(8)?, reward),
         state_hash: encode::unsigned(row.get(9)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_commit_during_a_snapshot_is_seen_by_the_next_glance() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let store = Store::open(&path, Options::default()).unwrap();
+        let other = Store::open(&path, Options::default()).unwrap();
+        let write = |name| other.upsert_pattern(name, None, None, None).unwrap();
+        write("a");
+        let open = store.enter().unwrap();
+        let glanced = || open.connections.peek(glance).unwrap().unwrap();
+        let position_of_a_snapshot = || open.connections.read(position).unwrap();
+        assert_eq!(position_of_a_snapshot(), glanced());
+        let inside = open.connections.read(|reader| {
+            let before = position(reader)?;
+            write("b");
+            assert_eq!(position(reader)?, before, "a snapshot stays as it is");
+            Ok(before)
+        });
+        let after = glanced();
+        assert!(after > inside.unwrap());
+        assert_eq!([glanced(), position_of_a_snapshot()], [after, after]);
+        write("c");
+        assert!(position_of_a_snapshot() > after);
+        assert!(glanced() > after);
+    }
 }
