@@ -204,7 +204,7 @@ impl Assessment {
             found.answers(layer, &columns, &predicted, &apart);
             patterns.cosines(&self.pool, &mut predicted, &mut cosines);
             let taken = samples.iter().map(|step| study.data.episodes.patterns[*step as usize]);
-            found.choices(taken, &self.codes, &cosines);
+            found.choices(taken, &predicted, &self.codes, &cosines);
         }
         Ok(found)
     }

@@ -71,26 +71,23 @@ impl Findings {
         }
     }
 
-    /// Notes whether the pattern that was taken is the nearest of the gallery, or has the embedding of the nearest; `codes`
-    /// are those of the gallery's patterns. Of patterns that are all alike to an answer of zeros it is the first.
+    /// Notes whether the pattern that was taken is the nearest of the gallery to what was predicted, or has the embedding
+    /// of the nearest; `codes` are those of the gallery's patterns. To an answer of zeros none is.
     pub(super) fn choices(
         &mut self,
         taken: impl ExactSizeIterator<Item = u32>,
+        predicted: &[f32],
         codes: &[Option<u32>],
         cosines: &[f32],
     ) {
-        for (at, taken) in taken.enumerate() {
+        let answers = predicted.chunks_exact(predicted.len() / taken.len());
+        for ((taken, answer), at) in taken.zip(answers).zip(0..) {
             let cosines = &cosines[at * codes.len()..][..codes.len()];
             let nearest = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut level =
                 codes.iter().zip(cosines).filter(|(_, cosine)| **cosine >= nearest - ALIKE);
-            let mut is_taken = |(code, _): (&Option<u32>, &f32)| *code == Some(taken);
-            let right = if nearest == 0.0 {
-                level.next().is_some_and(is_taken)
-            } else {
-                level.any(&mut is_taken)
-            };
-            self.right.push(right);
+            let answered = answer.iter().any(|x| *x != 0.0);
+            self.right.push(answered && level.any(|(code, _)| *code == Some(taken)));
         }
     }
 
@@ -161,11 +158,19 @@ mod tests {
     fn a_pattern_with_the_embedding_of_the_nearest_is_the_nearest_too() {
         let mut found = Findings::none(0, false);
         let (alias, codes) = ([0.9, 0.9, 0.1], [None, Some(4), Some(5)]);
-        found.choices([4].into_iter(), &codes, &alias);
-        found.choices([5].into_iter(), &codes, &alias);
-        // an answer of zeros is like nothing
-        found.choices([4].into_iter(), &codes, &[0.0; 3]);
-        assert_eq!(found.right, [true, false, false]);
+        let answer = [1.0, 0.5];
+        found.choices([4].into_iter(), &answer, &codes, &alias);
+        found.choices([5].into_iter(), &answer, &codes, &alias);
+        assert_eq!(found.right, [true, false]);
+    }
+
+    #[test]
+    fn to_an_answer_of_zeros_no_pattern_is_near_and_to_one_across_all_of_them_all_are() {
+        let mut found = Findings::none(0, false);
+        let codes = [Some(4), Some(5)];
+        found.choices([4, 5].into_iter(), &[0.0; 6], &codes, &[0.0; 4]);
+        found.choices([4, 5].into_iter(), &[0.0, 0.0, 1.0].repeat(2), &codes, &[0.0; 4]);
+        assert_eq!(found.right, [false, false, true, true]);
     }
 
     #[test]
