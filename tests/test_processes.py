@@ -323,6 +323,32 @@ def test_several_stores_may_be_open_on_one_file_in_one_process(opened):
     assert len(stores[1].search(one_hot(0), k=99, threshold=None)) == 20
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks that a process shares are POSIX'")
+@pytest.mark.parametrize("attempt", ["opens", "is refused"])
+def test_a_second_store_of_a_process_takes_no_lock_from_the_first(opened, other, attempt):
+    # Any close of a file drops the locks that its process has on it. Without the first store's, another
+    # program that leaves takes itself for the last one, and deletes a log that rows are in.
+    first = opened()
+    first.insert(step())
+    if attempt == "opens":
+        opened().close()
+    else:
+        with pytest.raises(precedent.PrecedentError):
+            opened(dimension=STATE + 1)
+    helper = other("""
+        import fcntl
+        shared_bytes = 510, 0x40000002  # sqlite.org/src/file/src/os.h
+        with open(sys.argv[2], "r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *shared_bytes)
+                say("alone")
+            except OSError:
+                say("in company")
+    """)
+    assert helper.end() == ["in", "company"]
+    first.close()
+
+
 def test_a_reader_follows_a_writer_through_deletes_and_prunes(opened, path):
     writer = opened()
     given = writer.insert_batch(batch(30))

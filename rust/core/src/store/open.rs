@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+#[cfg(unix)]
+use rustix::fs::Access;
 
 use super::connections::{Target, bound_cache};
 use super::options::{Hnsw, HnswSettings, Options, Storage};
@@ -81,11 +83,11 @@ fn refused(path: &Path, why: std::io::Error) -> Error {
     Error::access(path, why.to_string(), why)
 }
 
-/// Looks at what lies at the path before SQLite does, and makes the folder it is to lie in.
+/// Looks at what lies at the path before SQLite does, and makes the folder it is to lie in. Nothing but SQLite opens a
+/// database: when a process closes a file, whatever locks it has there are gone, those of its other stores too.
 fn prepare_place(file: &Path, read_only: bool) -> Result<()> {
     match std::fs::metadata(file) {
         Ok(found) if found.is_dir() => Err(access(file, "a folder is in the file's place")),
-        Ok(found) if found.len() > 0 => check_magic(file),
         Ok(_) => Ok(()),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             if read_only {
@@ -98,21 +100,12 @@ fn prepare_place(file: &Path, read_only: bool) -> Result<()> {
     }
 }
 
-fn check_magic(file: &Path) -> Result<()> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|why| refused(file, why))?;
-    opened.take(16).read_to_end(&mut start).map_err(|why| refused(file, why))?;
-    if start != b"SQLite format 3\0" {
-        let why = "it is no SQLite database".to_owned();
-        return Err(Error::Format { path: file.to_owned(), why });
-    }
-    Ok(())
-}
-
 /// An [`Error::Access`] of a file that SQLite cannot open. It keeps the system's reason to itself, so the system is asked
 /// again.
 fn unopened_by(path: &Path, why: &rusqlite::Error) -> Error {
+    #[cfg(unix)]
+    let asked = rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).map_err(Into::into);
+    #[cfg(not(unix))]
     let asked = std::fs::File::options().read(true).write(true).open(path);
     Error::Access { path: path.to_owned(), why: why.to_string(), source: asked.err() }
 }
