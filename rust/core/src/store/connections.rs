@@ -15,7 +15,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags};
 use super::options::Durability;
 use super::patience::Halt;
 use super::sync::Seen;
-use super::watch::{Header, Watch};
+use super::watch::Watched;
 use crate::error::{During, Error, Result};
 
 const UNPOISONED: &str = "no holder of this lock panics";
@@ -121,23 +121,22 @@ pub(super) type Stamp = (i64, u64);
 
 /// A connection, and what it saw when it last looked whether the file changed.
 pub(super) struct Reader {
-    pub(super) connection: Connection,
+    pub(super) connection: Watched,
     pub(super) seen: Option<Seen>,
-    /// Tells without SQLite that nothing changed; `None` where there is no such way.
-    watch: Option<Watch>,
 }
 
 impl Reader {
-    /// One that looks at what `target` says.
+    /// One that reads what `target` says.
     fn of(connection: Connection, target: &Target) -> Self {
+        // what nobody else can write to has no log, or none that is shared
         let shared = target.path.is_some() && !target.immutable;
-        let watch = shared.then(|| Watch::of(&connection)).flatten();
-        Self { connection, seen: None, watch }
+        let watched = if shared { Watched::new } else { Watched::unwatched };
+        Self { connection: watched(connection), seen: None }
     }
 
-    /// The header of the log as it is now, whatever the running snapshot is of.
-    pub(super) fn header(&self) -> Option<Header> {
-        self.watch.as_ref().map(Watch::header)
+    /// One that writes, or does one thing and goes.
+    fn unwatched(connection: Connection) -> Self {
+        Self { connection: Watched::unwatched(connection), seen: None }
     }
 
     /// The stamp of the running snapshot.
@@ -171,11 +170,12 @@ pub(super) struct Connections {
 impl Connections {
     /// Takes over the connection that prepared the file.
     pub(super) fn new(target: Target, first: Connection) -> Self {
-        let first = Reader::of(first, &target);
         if target.read_only {
-            return Self { target, writer: None, idle: Mutex::new(vec![first]) };
+            let idle = Mutex::new(vec![Reader::of(first, &target)]);
+            return Self { target, writer: None, idle };
         }
-        Self { target, writer: Some(Mutex::new(first)), idle: Mutex::new(Vec::new()) }
+        let writer = Some(Mutex::new(Reader::unwatched(first)));
+        Self { target, writer, idle: Mutex::new(Vec::new()) }
     }
 
     /// The file; `None` is memory.
@@ -251,7 +251,7 @@ impl Connections {
             }
             _ => {
                 let connection = self.target.connect(true).during("opening the store once more")?;
-                halt.within(&mut Reader::of(connection, &self.target), work)
+                halt.within(&mut Reader::unwatched(connection), work)
             }
         }
     }
@@ -294,7 +294,7 @@ impl Connections {
     pub(super) fn close(self) -> Result<()> {
         drop(self.idle);
         let Some(writer) = self.writer else { return Ok(()) };
-        let connection = writer.into_inner().expect(UNPOISONED).connection;
+        let connection = writer.into_inner().expect(UNPOISONED).connection.into_connection();
         connection.flush_prepared_statement_cache();
         if self.target.path.is_some() {
             // A reader of another process may be in the way: then the log stays, and nothing is lost.

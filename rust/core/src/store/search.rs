@@ -117,8 +117,11 @@ impl Store {
             });
         }
         let key = cache_key(query, metric);
-        let now = self.clock.now_ms();
-        let given = |at| open.cache.lock().expect(UNPOISONED).get(&key, at, now);
+        let now = || self.clock.now_ms(); // asked under the lock: no answer is from the future
+        let given = |at| {
+            let mut cache = open.cache.lock().expect(UNPOISONED);
+            cache.get(&key, at, now())
+        };
         // An answer that was given before needs no snapshot of the file.
         if let Some(answer) = open.in_step(|mirror| mirror.at.and_then(given))?.flatten() {
             return Ok(answer);
@@ -129,8 +132,8 @@ impl Store {
             }
             let answer = Arc::new(self.answer(&open, reader, mirror, vector, options)?);
             if let Some(at) = mirror.at {
-                let key = Arc::from(&key[..]);
-                open.cache.lock().expect(UNPOISONED).put(key, at, &answer, now);
+                let mut cache = open.cache.lock().expect(UNPOISONED);
+                cache.put(Arc::from(&key[..]), at, &answer, now());
             }
             Ok(answer)
         })

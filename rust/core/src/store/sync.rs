@@ -145,7 +145,7 @@ pub(super) fn position(reader: &mut Reader) -> Result<Position> {
 /// [`position`] of a reader that has no snapshot: SQLite is asked only if the header of its log moved.
 fn glance(reader: &mut Reader) -> Result<Position> {
     // Read before SQLite is asked, and noted only here: a commit in between is then noticed once more, rather than never.
-    let header = reader.header();
+    let header = reader.connection.header();
     if let Some(seen) = reader.seen.filter(|seen| header.is_some() && seen.header == header) {
         return Ok(seen.position);
     }
@@ -340,6 +340,8 @@ mod tests {
         let glanced = || open.connections.peek(glance).unwrap().unwrap();
         let position_of_a_snapshot = || open.connections.read(position).unwrap();
         assert_eq!(position_of_a_snapshot(), glanced());
+        let watched = |reader: &mut Reader| Ok(reader.connection.header().is_some());
+        assert!(open.connections.peek(watched).unwrap().unwrap());
         let inside = open.connections.read(|reader| {
             let before = position(reader)?;
             write("b");
