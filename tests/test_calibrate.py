@@ -198,6 +198,25 @@ def test_an_episode_is_never_its_own_precedent(memory):
     assert all(0.3 < point.agreement < 0.7 for point in found.exact if point.count > 150)
 
 
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_precedents_are_those_of_a_store_without_the_episode_that_asks(memory, length):
+    """Reading an episode's own steps in vain and naming all others are two ways to leave them out."""
+    states, went, good = by_half(300)
+    fill(memory, states, went, good, length=length)
+    names = list(memory.episodes())
+    selector = precedent.ActionSelector(memory, interpolation_k=7)
+    for own in names[:: len(names) // 5]:
+        asked = memory.get_episode(own).states
+        first, second = (thresholds._elsewhere(selector, asked, {}, names, own, n) for n in (length, 1000))
+        without = {"episode_id": [name for name in names if name != own]}
+        found = [memory.search(state, k=7, threshold=None, filter=without) for state in asked]
+        for hits in (first, second):
+            assert [list(each.ids(7)) for each in hits] == [[near.id for near in each] for each in found]
+            assert [each.similarities for each in hits] == [[r.similarity for r in each] for each in found]
+            actions = [[near.trajectory.action.embedding for near in each] for each in found]
+            assert all(np.array_equal(each.actions, a) for each, a in zip(hits, actions, strict=True))
+
+
 def test_only_held_out_episodes_that_were_good_are_asked_about(memory):
     states, went, good = by_half()
     fill(memory, states, went, good)

@@ -30,6 +30,12 @@ class Hits:
         """Return the pattern of the i-th precedent's action."""
         return str(self.rows[i][1])
 
+    def outside(self, episode: str, most: int) -> Hits:
+        """Return the nearest of those that are not of this episode, so many at the most."""
+        kept = [i for i, row in enumerate(self.rows) if row[6] != episode][:most]
+        similarities = [self.similarities[i] for i in kept]
+        return Hits((similarities, [], (None, self.actions[kept], [self.rows[i] for i in kept])))
+
     def ids(self, n: int) -> tuple[str, ...]:
         """Return the ids of the first n."""
         return tuple(row[0] for row in self.rows[:n])

@@ -229,7 +229,9 @@ class ActionSelector:
             condition, used = self._condition(value, chosen)
             skip = condition is None or self._closed_to_retrieval()
             answers = (
-                [None] * len(group) if skip else self._search_many(vectors[group], condition, self._least())
+                [None] * len(group)
+                if skip
+                else self._search_many(vectors[group], condition, self._least(), self.interpolation_k)
             )
             for i, answer in zip(group, answers, strict=True):
                 found[i] = (answer, used)
@@ -376,10 +378,9 @@ class ActionSelector:
         return Hits(self.store._core.search(vector, k, self.metric, least, condition, False, None))  # noqa: FBT003
 
     def _search_many(
-        self, vectors: npt.NDArray[np.float32], condition: Condition | None, threshold: float | None
+        self, vectors: npt.NDArray[np.float32], condition: Condition | None, threshold: float | None, k: int
     ) -> list[Hits]:
-        """Return the precedents of tiers 1 and 2 for each state `[n, d]`; None = of whatever similarity."""
-        k = self.interpolation_k
+        """Return the `k` nearest precedents of each state `[n, d]`; None = of whatever similarity."""
         answers = self.store._core.search_many(vectors, k, self.metric, threshold, condition, False, None)  # noqa: FBT003
         return [Hits(found) for found in answers]
 

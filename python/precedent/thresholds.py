@@ -325,12 +325,13 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
     for episode, i in enumerate(np.random.default_rng(0).permutation(len(asked))):
         if steps >= _MOST:
             break
-        others = {**(condition or {}), "episode_id": [name for name in good if name != asked[i]]}
         own = {**(condition or {}), "episode_id": [asked[i]]}
-        for states, taken, patterns, network in _steps_of(selector, asked[i], own, desired):
-            found = selector._search_many(states, others, None) if len(good) > 1 else _nothing(taken)
+        batches = list(_steps_of(selector, asked[i], own, desired))
+        length = sum(len(taken) for _, taken, _, _ in batches)
+        for states, taken, patterns, network in batches:
+            found = _elsewhere(selector, states, condition or {}, good, asked[i], length)
             parts.append((patterns, taken, network, found, np.full(len(taken), episode)))
-            steps += len(taken)
+        steps += length
     if steps < _FEWEST:
         raise InsufficientDataError(
             f"calibrating needs {_FEWEST} steps of held-out episodes that reached the desired return, "
@@ -347,10 +348,22 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
     )
 
 
-def _nothing(taken: Floats) -> list[Hits]:
-    from precedent.retrieval import Hits
-
-    return [Hits(([], [], (None, taken[:0], [])))] * len(taken)
+def _elsewhere(
+    selector: ActionSelector,
+    states: Floats,
+    condition: dict[str, Any],
+    good: list[str],
+    own: str,
+    length: int,
+) -> list[Hits]:
+    """Return the precedents of states in other episodes than their own, which has so many steps."""
+    k = selector.interpolation_k
+    # Each state's search reads the own steps in vain, or the names of all other episodes are looked up.
+    if length**2 <= len(good) or len(good) == 1:
+        found = selector._search_many(states, condition, None, k + length)
+        return [hits.outside(own, k) for hits in found]
+    others = [name for name in good if name != own]
+    return selector._search_many(states, {**condition, "episode_id": others}, None, k)
 
 
 def _steps_of(
