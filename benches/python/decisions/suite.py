@@ -102,6 +102,7 @@ def main() -> None:
     worlds = {"Text tasks": Texts(), **WORLDS}
     parser = argparse.ArgumentParser(description="Decisions beside the peers, from the same recordings.")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=FIRST, help="seed; other recordings need another --out")
     parser.add_argument("--worlds", nargs="+", default=list(worlds))
     parser.add_argument("--episodes", type=int, nargs="+", default=[FULL, *FEW])
     parser.add_argument("--rivals", nargs="*", default=list(rivals.NAMES), help="by name, as in the table")
@@ -117,7 +118,7 @@ def main() -> None:
             done.add((record["world"], record["episodes"], record["seed"], record["policy"]))
     # Seed by seed, so that what is there after an interruption is whole for some seeds.
     for episodes in options.episodes:
-        for seed in range(FIRST, FIRST + options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             for name in options.worlds:
                 told = run(worlds[name], episodes, seed, options, done)
                 with options.out.open("a") as file:
