@@ -66,6 +66,7 @@ use connections::Connections;
 use linker::Linker;
 use news::News;
 use open::Facts;
+use resolve::Resolutions;
 use sync::Mirror;
 
 const UNPOISONED: &str = "no holder of this lock panics";
@@ -104,6 +105,7 @@ struct Open {
     cache: Mutex<Cache>,
     /// Whether the cache is asked at all.
     cached: bool,
+    resolutions: Mutex<Resolutions>,
     scratch: Mutex<Vec<Scratch>>,
     pool: Mutex<Option<Arc<Pool>>>,
 }
@@ -143,6 +145,7 @@ impl Store {
             book: Mutex::new(Book::default()),
             cached: cache.enabled(),
             cache: Mutex::new(cache),
+            resolutions: Mutex::default(),
             scratch: Mutex::new(Vec::new()),
             pool: Mutex::new(None),
         });

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::connections::Reader;
 use super::open::Facts;
 use super::read::{Missing, pattern_name, rows};
-use super::resolve::{self, resolve};
+use super::resolve;
 use super::sync::Mirror;
 use super::{Open, Store, UNPOISONED, encode, validate};
 use crate::error::{During, Error, Result};
@@ -168,18 +168,19 @@ impl Store {
             drop(open);
             return self.each(queries, poll, |open, query| {
                 open.in_sync(|reader, mirror| {
-                    let filter = resolve(reader, &options.filter)?;
+                    let filter = open.resolve(reader, &options.filter, mirror.at)?;
                     self.nearest(open, reader, mirror, query, options, &filter)
                 })
             });
         }
         // A file has readers enough for every thread, and most states are mapped: one look at where the file stands is
         // enough for a slice.
-        if count == 1 && options.filter.is_empty() {
-            let every = Resolved::default();
-            let found =
-                open.in_step(|mirror| self.at_hand(&open, mirror, queries, options, &every))?;
-            if let Some(Ok(hits)) = found {
+        if count == 1 {
+            let found = open.in_step(|mirror| {
+                let filter = open.resolved(&options.filter, mirror.at)?;
+                self.at_hand(&open, mirror, queries, options, &filter).ok()
+            });
+            if let Some(hits) = found?.flatten() {
                 return Ok(vec![hits]);
             }
         }
@@ -202,7 +203,7 @@ impl Store {
         let wide = self.dimension();
         let pool = if queries.len() > wide { Some(open.pool()?) } else { None };
         let found: Vec<Result<Vec<Hit>>> = open.in_sync(|reader, mirror| {
-            let filter = resolve(reader, &options.filter)?;
+            let filter = open.resolve(reader, &options.filter, mirror.at)?;
             let Some(pool) = &pool else {
                 return Ok(vec![self.nearest(open, reader, mirror, queries, options, &filter)]);
             };
@@ -213,7 +214,7 @@ impl Store {
             answers.push(match hits {
                 // a row was deleted between the slice's snapshot and the one its state was to be read from
                 Err(Error::NotFound { .. }) => open.in_sync(|reader, mirror| {
-                    let filter = resolve(reader, &options.filter)?;
+                    let filter = open.resolve(reader, &options.filter, mirror.at)?;
                     self.nearest(open, reader, mirror, query, options, &filter)
                 })?,
                 other => other?,
@@ -234,7 +235,7 @@ impl Store {
         options.check()?;
         validate::query(query, self.dimension(), self.metric(), || "state".to_owned())?;
         open.in_sync(|reader, mirror| {
-            let filter = resolve(reader, filter)?;
+            let filter = open.resolve(reader, filter, mirror.at)?;
             let hits = self.nearest(&open, reader, mirror, query, &options, &filter)?;
             hits.into_iter().map(|hit| neighbor(reader, mirror, &hit)).collect()
         })
@@ -250,7 +251,7 @@ impl Store {
         let mut bytes = Vec::new();
         self.storage().encode(state, &mut bytes);
         open.in_sync(|reader, mirror| {
-            let filter = resolve(reader, filter)?;
+            let filter = open.resolve(reader, filter, mirror.at)?;
             let mut keys = mirror.index.by_state_hash(encode::hash(&bytes), &filter);
             let mut same = reader.statement("SELECT state = ? FROM vector WHERE id = ?")?;
             let mut failure = None;
@@ -330,7 +331,7 @@ impl Store {
         query: &[f32],
         options: &SearchOptions,
     ) -> Result<Answer> {
-        let filter = resolve(reader, &options.filter)?;
+        let filter = open.resolve(reader, &options.filter, mirror.at)?;
         let hits = self.nearest(open, reader, mirror, query, options, &filter)?;
         let keys: Vec<RowKey> = hits.iter().map(|hit| hit.key).collect();
         let rows = rows(reader, &self.facts, &keys, Missing::Refused)?;
