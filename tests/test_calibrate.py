@@ -217,6 +217,15 @@ def test_precedents_are_those_of_a_store_without_the_episode_that_asks(memory, l
             assert all(np.array_equal(each.actions, a) for each, a in zip(hits, actions, strict=True))
 
 
+def test_a_single_episode_has_no_precedents_but_itself_and_none_of_its_steps_is_read(memory):
+    states, went, good = by_half(300)
+    fill(memory, states, went, good, length=300)
+    selector = precedent.ActionSelector(memory)
+    found = thresholds._elsewhere(selector, states, {}, ["episode-0"], "episode-0", 300)
+    assert [hits.similarities for hits in found] == [[]] * 300
+    assert all(hits.actions.shape == (0, ACTION) for hits in found)
+
+
 def test_only_held_out_episodes_that_were_good_are_asked_about(memory):
     states, went, good = by_half()
     fill(memory, states, went, good)

@@ -1,5 +1,6 @@
 """Opening and closing: what a file remembers, what it refuses, and what is refused after the end."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -202,18 +203,29 @@ def test_a_file_in_the_folder_s_place_is_an_access_error(tmp_path):
         precedent.TrajectoryStore(tmp_path / "file" / "agent.db")
 
 
-@pytest.mark.parametrize("kind", ["text", "sqlite"])
-def test_a_file_of_another_program_is_refused_and_left_as_it_is(path, kind):
-    if kind == "text":
-        path.write_text("Dear diary, " * 1000)
-    else:
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("kind", ["text", "a letter", "zeros", "sqlite"])
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(path, kind, read_only):
+    if kind == "sqlite":
         with sqlite3.connect(path) as other:
             other.execute("CREATE TABLE diary (text)")
         other.close()
-    before = path.read_bytes()
+    else:
+        path.write_bytes({"text": b"Dear diary, " * 1000, "a letter": b"x", "zeros": bytes(4096)}[kind])
+        for name in ("journal", "wal"):  # names that SQLite would take for its own
+            path.with_name(f"{path.name}-{name}").write_text("of a journey")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     with pytest.raises(precedent.errors.FormatError, match=path.name):
-        precedent.TrajectoryStore(path)
-    assert path.read_bytes() == before
+        precedent.TrajectoryStore(path, read_only=read_only)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_pipe_is_no_file_to_wait_for(path, read_only):
+    os.mkfifo(path)
+    with pytest.raises(precedent.errors.AccessError, match="no regular file"):
+        precedent.TrajectoryStore(path, read_only=read_only)
 
 
 def test_a_file_of_a_newer_version_is_refused_with_both_versions(opened, path):

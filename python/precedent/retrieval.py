@@ -30,9 +30,13 @@ class Hits:
         """Return the pattern of the i-th precedent's action."""
         return str(self.rows[i][1])
 
+    def episode(self, i: int) -> str:
+        """Return the episode of the i-th precedent."""
+        return str(self.rows[i][6])
+
     def outside(self, episode: str, most: int) -> Hits:
-        """Return the nearest of those that are not of this episode, so many at the most."""
-        kept = [i for i, row in enumerate(self.rows) if row[6] != episode][:most]
+        """Return the `most` nearest that are of other episodes."""
+        kept = [i for i in range(len(self.rows)) if self.episode(i) != episode][:most]
         similarities = [self.similarities[i] for i in kept]
         return Hits((similarities, [], (None, self.actions[kept], [self.rows[i] for i in kept])))
 

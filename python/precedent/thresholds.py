@@ -358,8 +358,9 @@ def _elsewhere(
 ) -> list[Hits]:
     """Return the precedents of states in other episodes than their own, which has so many steps."""
     k = selector.interpolation_k
-    # Each state's search reads the own steps in vain, or the names of all other episodes are looked up.
-    if length**2 <= len(good) or len(good) == 1:
+    # A long episode's own steps would be read once for each of them and held at once: so only where they are
+    # no more than the names that would be looked up instead.
+    if length**2 <= len(good):
         found = selector._search_many(states, condition, None, k + length)
         return [hits.outside(own, k) for hits in found]
     others = [name for name in good if name != own]

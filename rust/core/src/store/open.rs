@@ -53,8 +53,11 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Target, Connection
     if !memory {
         // An absolute path: the process may change its folder, and SQLite must not take "file:" for a URI.
         let file = std::path::absolute(path).map_err(|why| refused(path, why))?;
-        prepare_place(&file, options.read_only)?;
+        let lies = prepare_place(&file, options.read_only)?;
         target.path = Some(file);
+        if lies {
+            probe(&target, path)?;
+        }
     }
     let connection = connect(&mut target, path)?;
     let fresh = identify(&connection, path)?;
@@ -83,31 +86,54 @@ fn refused(path: &Path, why: std::io::Error) -> Error {
     Error::access(path, why.to_string(), why)
 }
 
-/// Looks at what lies at the path before SQLite does, and makes the folder it is to lie in. Nothing but SQLite opens a
-/// database: when a process closes a file, whatever locks it has there are gone, those of its other stores too.
-fn prepare_place(file: &Path, read_only: bool) -> Result<()> {
+/// Looks at what lies at the path before SQLite does, and makes the folder it is to lie in; whether something lies there
+/// that is not empty. Nothing but SQLite opens a database: when a process closes a file, whatever locks it has there are
+/// gone, those of its other stores too.
+fn prepare_place(file: &Path, read_only: bool) -> Result<bool> {
     match std::fs::metadata(file) {
         Ok(found) if found.is_dir() => Err(access(file, "a folder is in the file's place")),
-        Ok(_) => Ok(()),
+        Ok(found) if !found.is_file() => Err(access(file, "it is no regular file")),
+        Ok(found) if found.len() == 1 => Err(foreign(file)), // SQLite takes it for empty
+        Ok(found) => Ok(found.len() > 0),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             if read_only {
                 return Err(Error::access(file, "there is no such file to read", why));
             }
             let parent = file.parent().unwrap_or(Path::new("/"));
-            std::fs::create_dir_all(parent).map_err(|why| refused(file, why))
+            std::fs::create_dir_all(parent).map_err(|why| refused(file, why))?;
+            Ok(false)
         }
         Err(why) => Err(refused(file, why)),
     }
 }
 
+/// Refuses what is no database. SQLite is asked in a way that touches nothing: opening a file for use removes what it
+/// takes for a broken journal of it, and that may be anybody's.
+fn probe(target: &Target, path: &Path) -> Result<()> {
+    let looking = Target { read_only: true, immutable: true, ..target.clone() };
+    match looking.connect(false) {
+        Err(why) if why.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Err(foreign(path)),
+        _ => Ok(()),
+    }
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::Format { path: path.to_owned(), why: "it is no SQLite database".to_owned() }
+}
+
 /// An [`Error::Access`] of a file that SQLite cannot open. It keeps the system's reason to itself, so the system is asked
 /// again.
-fn unopened_by(path: &Path, why: &rusqlite::Error) -> Error {
+fn unopened_by(path: &Path, read_only: bool, why: &rusqlite::Error) -> Error {
     #[cfg(unix)]
-    let asked = rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).map_err(Into::into);
+    let asked = {
+        let missing = !path.exists();
+        let place = if missing { path.parent().unwrap_or(path) } else { path };
+        let writing = if read_only { Access::empty() } else { Access::WRITE_OK };
+        rustix::fs::access(place, Access::READ_OK | writing).map_err(std::io::Error::from)
+    };
     #[cfg(not(unix))]
-    let asked = std::fs::File::options().read(true).write(true).open(path);
-    Error::Access { path: path.to_owned(), why: why.to_string(), source: asked.err() }
+    let asked = std::fs::File::options().read(true).write(!read_only).open(path);
+    asked.err().map_or_else(|| access(path, why.to_string()), |said| refused(path, said))
 }
 
 /// The first connection. A file that nobody can write to, in a folder where no log can be made, is read as it lies.
@@ -125,12 +151,9 @@ fn connect(target: &mut Target, path: &Path) -> Result<Connection> {
             let logged = log.is_some_and(|log| log.metadata().is_ok_and(|found| found.len() > 0));
             if target.read_only && !logged {
                 target.immutable = true;
-                return target.connect(false).map_err(|why| unopened_by(path, &why));
+                return target.connect(false).map_err(|why| unopened_by(path, true, &why));
             }
-            Err(unopened_by(path, &why))
-        }
-        Err(why) if why.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(Error::Format { path: path.to_owned(), why: why.to_string() })
+            Err(unopened_by(path, target.read_only, &why))
         }
         other => other.during("opening the store"),
     }
