@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::connections::Reader;
 use super::episode::STEP_ORDER;
+use super::originals::{each_state, gone};
 use super::read::{label, pattern_name};
 use super::resolve::{self, resolve};
 use super::span::ROWS_OF;
 use super::{Store, encode};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 use crate::filter::Filter;
 use crate::ids::RowKey;
 use crate::nn::{Episodes, Experience};
@@ -99,13 +100,10 @@ impl Experience for Store {
 
 impl Store {
     fn read_states(&self, reader: &Reader, keys: &[RowKey], states: &mut [f32]) -> Result<()> {
-        let mut statement = reader.statement("SELECT state FROM vector WHERE id = ?")?;
-        for (key, state) in keys.iter().zip(states.chunks_exact_mut(self.dimension())) {
-            let mut found = statement.query([key.0]).during(DOING)?;
-            let row = found.next().during(DOING)?.ok_or_else(|| gone(*key))?;
-            self.storage().decode(encode::blob(row, 0)?, state)?;
-        }
-        Ok(())
+        let wide = self.dimension();
+        each_state(reader, keys, DOING, gone, |at, bytes| {
+            self.storage().decode(bytes, &mut states[at * wide..][..wide])
+        })
     }
 
     /// Equal actions are decoded once.
@@ -129,10 +127,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn gone(key: RowKey) -> Error {
-    Error::NotFound { what: "trajectory", id: key.0.to_string() }
 }
 
 /// Episodes on their way into columns.

@@ -2,8 +2,8 @@
 //!
 //! One public method is one transaction. Locking: a method holds `gate` for reading while it runs; `close` takes it for
 //! writing, so it waits for them, and raises `stop`, so that it does not wait long. Below the gate come the connection
-//! (see `connections.rs`), then the mirror, then the book of patterns, then the cache or the resolutions of filters; each is taken in that order. The
-//! linker's thread goes by the same order from the connection on and never touches the gate.
+//! (see `connections.rs`), then the mirror, then the book of patterns, then the cache or the resolutions of filters; each
+//! is taken in that order. The linker's thread goes by the same order from the connection on and never touches the gate.
 
 mod action;
 mod append;
@@ -21,6 +21,7 @@ mod model;
 mod news;
 mod open;
 mod options;
+mod originals;
 mod patience;
 mod pattern;
 mod promises;

@@ -73,7 +73,8 @@ fn names(filter: &Filter) -> Option<usize> {
     lists.map(Vec::len).chain(filter.agent_type.as_ref().map(|_| 1)).reduce(|sum, more| sum + more)
 }
 
-/// What the filters with names that were looked up last came to. A name gets its number by a write, so it holds until the next.
+/// What the filters with names that were looked up last came to. A name gets its number by a write, so it holds until
+/// the next.
 #[derive(Default)]
 pub(super) struct Resolutions {
     at: Option<Position>,

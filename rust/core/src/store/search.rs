@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::connections::Reader;
-use super::open::Facts;
+use super::originals::{LaterStates, StoredStates};
 use super::read::{Missing, pattern_name, rows};
 use super::resolve;
 use super::sync::Mirror;
@@ -348,7 +348,7 @@ impl Store {
         options: &SearchOptions,
         filter: &Resolved,
     ) -> Result<Vec<Hit>> {
-        let mut originals = StoredStates { reader, facts: &self.facts, state: Vec::new() };
+        let mut originals = StoredStates::new(reader, &self.facts);
         self.ask(open, mirror, query, options, filter, &mut originals)
     }
 
@@ -362,7 +362,7 @@ impl Store {
         options: &SearchOptions,
         filter: &Resolved,
     ) -> Result<Vec<Hit>> {
-        let mut originals = LaterStates { open, facts: &self.facts };
+        let mut originals = LaterStates::new(open, &self.facts);
         self.ask(open, mirror, query, options, filter, &mut originals)
     }
 
@@ -449,53 +449,4 @@ fn cache_key(query: &Query, metric: Metric) -> Vec<u8> {
         key.extend_from_slice(format!("{filter:?}").as_bytes());
     }
     key
-}
-
-/// The states of a snapshot, at full precision.
-struct StoredStates<'a> {
-    reader: &'a Reader,
-    facts: &'a Facts,
-    state: Vec<f32>,
-}
-
-impl Originals for StoredStates<'_> {
-    fn read(&mut self, keys: &[RowKey], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
-        let Self { reader, facts, state } = self;
-        let gone = |key: RowKey| Error::Corrupt { what: format!("row {} has no state", key.0) };
-        read_states(reader, facts, keys, state, gone, visit)
-    }
-}
-
-/// The states of the file as it is when they are asked for.
-struct LaterStates<'a> {
-    open: &'a Open,
-    facts: &'a Facts,
-}
-
-impl Originals for LaterStates<'_> {
-    fn read(&mut self, keys: &[RowKey], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
-        let gone = |key: RowKey| Error::NotFound { what: "trajectory", id: key.0.to_string() };
-        self.open
-            .connections
-            .read(|reader| read_states(reader, self.facts, keys, &mut Vec::new(), gone, visit))
-    }
-}
-
-fn read_states(
-    reader: &Reader,
-    facts: &Facts,
-    keys: &[RowKey],
-    state: &mut Vec<f32>,
-    gone: impl Fn(RowKey) -> Error,
-    visit: &mut dyn FnMut(usize, &[f32]),
-) -> Result<()> {
-    state.resize(facts.dimension, 0.0);
-    let mut statement = reader.statement("SELECT state FROM vector WHERE id = ?")?;
-    for (position, key) in keys.iter().enumerate() {
-        let mut found = statement.query([key.0]).during(DOING)?;
-        let row = found.next().during(DOING)?.ok_or_else(|| gone(*key))?;
-        facts.storage.decode(encode::blob(row, 0)?, state)?;
-        visit(position, state);
-    }
-    Ok(())
 }
