@@ -316,8 +316,9 @@ def _seen(
 
 
 def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str], desired: float) -> _Asked:
-    condition, _ = selector._condition(desired, chosen)
-    good = [] if condition is None else list(selector.store.episodes(condition))
+    reached, _ = selector._condition(desired, chosen)
+    good = [] if reached is None else list(selector.store.episodes(reached))
+    condition = reached or {}
     asked = [name for name in good if name not in seen]
     parts = []
     steps = 0
@@ -325,11 +326,11 @@ def _ask(selector: ActionSelector, chosen: dict[str, Any] | None, seen: set[str]
     for episode, i in enumerate(np.random.default_rng(0).permutation(len(asked))):
         if steps >= _MOST:
             break
-        own = {**(condition or {}), "episode_id": [asked[i]]}
+        own = {**condition, "episode_id": [asked[i]]}
         batches = list(_steps_of(selector, asked[i], own, desired))
         length = sum(len(taken) for _, taken, _, _ in batches)
         for states, taken, patterns, network in batches:
-            found = _elsewhere(selector, states, condition or {}, good, asked[i], length)
+            found = _elsewhere(selector, states, condition, good, asked[i], length)
             parts.append((patterns, taken, network, found, np.full(len(taken), episode)))
         steps += length
     if steps < _FEWEST:

@@ -128,9 +128,8 @@ pub(super) struct Reader {
 impl Reader {
     /// One that reads what `target` says.
     fn of(connection: Connection, target: &Target) -> Self {
-        // what nobody else can write to has no log, or none that is shared
-        let shared = target.path.is_some() && !target.immutable;
-        let watched = if shared { Watched::new } else { Watched::unwatched };
+        // to ask for the shared memory of what is read without locks would make some
+        let watched = if target.immutable { Watched::unwatched } else { Watched::new };
         Self { connection: watched(connection), seen: None }
     }
 
@@ -209,10 +208,7 @@ impl Connections {
             Reader::of(connection, &self.target)
         };
         let result = snapshot(&mut reader, work);
-        let mut idle = self.idle.lock().expect(UNPOISONED);
-        if idle.len() < IDLE_READERS {
-            idle.push(reader);
-        }
+        self.put_back(reader);
         result
     }
 
@@ -225,12 +221,16 @@ impl Connections {
         let idle = self.idle.lock().expect(UNPOISONED).pop();
         let Some(mut reader) = idle else { return Ok(None) };
         let found = look(&mut reader);
+        self.put_back(reader);
+        found.map(Some)
+    }
+
+    /// Keeps a reader for the next who reads, unless enough are idle.
+    fn put_back(&self, reader: Reader) {
         let mut idle = self.idle.lock().expect(UNPOISONED);
         if idle.len() < IDLE_READERS {
             idle.push(reader);
         }
-        drop(idle);
-        found.map(Some)
     }
 
     /// Whether nothing is written.
