@@ -294,3 +294,34 @@ def test_a_store_that_goes_unclosed_lets_other_threads_run_while_it_saves_its_in
     finally:
         sys.setswitchinterval(patience)
         waiting.join()
+
+
+def test_a_filter_that_excludes_what_the_query_is_about_is_answered_by_cells(graphed):
+    store = graphed(dimension=48)
+    rng = np.random.default_rng(4)
+    clusters, centres = rng.integers(20, size=9000), rng.standard_normal((20, 48))
+
+    def around(cluster, count):
+        return (centres[cluster] + rng.standard_normal((count, 48))).astype(np.float32)
+
+    rows = np.concatenate([around(cluster, 1) for cluster in clusters])
+    store.insert_batch(batch(9000, states=rows, task_types=[f"t{cluster}" for cluster in clusters]))
+    store.flush()
+    queries, others = around(3, 40), {"task_type": [f"t{other}" for other in range(20) if other != 3]}
+
+    def recall():
+        truth, _ = store.search_ids(queries, k=10, filter=others, exact=True)
+        found, _ = store.search_ids(queries, k=10, filter=others)
+        return sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)) / truth.size
+
+    before = store.get_stats().index_size
+    assert recall() >= 0.95
+    store.flush()  # what the first questions would have needed is made behind them
+    assert 40 * 9000 < store.get_stats().index_size - before < 120 * 9000
+    assert recall() >= 0.95
+    nearest = store.search(queries[0], k=1, threshold=None, filter=others)[0]
+    store.delete([nearest.id])
+    again = store.search(queries[0], k=1, threshold=None, filter=others)[0]
+    assert again.id != nearest.id
+    assert again.similarity <= nearest.similarity
+    store.verify(deep=True)

@@ -80,7 +80,7 @@ impl Desk {
     fn search(&mut self, graph: &Graph, data: &Data, query: &[f32], ef: usize) -> Vec<usize> {
         let Self { query: prepared, scratch, found } = self;
         graph.prepare(query, prepared);
-        graph.search(prepared, ef, None, graph.linked(), None, scratch, found);
+        graph.search(prepared, ef, None, None, scratch, found);
         let best = found.iter().take(MEASURED).map(|(node, _)| node.0 as usize);
         measured(&data.rows, query, best)
     }

@@ -222,12 +222,12 @@ def loaded(folder: Path, name: str, rows: int, dimension: int) -> Graph | None:
     return graph
 
 
-def smallest_ef(recall: Callable[[int], float], enough: float = RECALL) -> int:
-    """Return the least of `EFS` whose recall is `enough`, or the greatest if none is."""
+def smallest_ef(recall: Callable[[int], float]) -> int:
+    """Return the least of `EFS` whose recall is `RECALL`, or the greatest if none is."""
     low, high = EFS.start, EFS.stop - 1
     while low < high:
         middle = (low + high) // 2
-        if recall(middle) >= enough:
+        if recall(middle) >= RECALL:
             high = middle
         else:
             low = middle + 1

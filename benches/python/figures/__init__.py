@@ -22,7 +22,7 @@ FIGURES: dict[str, dict[str, Callable[[Path], Table]]] = {
     },
     "filters": {
         "filters": filters.filters,
-        "matches alone": filters.alone,
+        "cells": filters.cells,
     },
     "deciding": {
         "decision": decide.decisions,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from data import CLUSTERS, START, filled, trajectories, with_clusters
-from graphs import EF, Hnswlib, Precedent, smallest_ef
-from nearest import nearest, recall
-from peers import peer
+from nearest import recall
 from report import Table
 from rounds import Contender, Work, each_timed, measure
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from data import Vectors
-    from graphs import Graph
 
 ROWS, DIMENSION, K, QUERIES = 100_000, 768, 10, 100
 ASKED = 0  # the cluster of the queries
@@ -30,7 +28,6 @@ SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001)
 RECALL = 0.95
 UNFILTERED, NOISE = 3.0, 1.1
 SCAN, BARE = "scan of the matches", "no filter"
-FARTHEST = (0.5, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -86,75 +83,48 @@ def filters(folder: Path, *, rows: int = ROWS) -> Table:
     _fill(path, world.states, order=world.order)
     with TrajectoryStore(path, cache={"enabled": False}) as store:
         store.flush()
+        _make_cells(store, world)
         for where, share, condition in _conditions(rows, world.own):
             _add(table, store, world.queries, where, share, condition)
     return table
 
 
-def alone(folder: Path, *, rows: int = ROWS) -> Table:
-    """Ask graphs of nothing but the rows that a filter leaves where the queries' neighbourhood is excluded.
+def cells(folder: Path, *, rows: int = ROWS) -> Table:
+    """Make what answers filters that exclude the queries' own cluster: how long it takes and what it holds.
 
-    Such a graph has no rows to walk around, so no filtered walk of its kind can be expected to be quicker.
+    It is made behind the first such questions; here `flush` waits for it.
     """
     table = Table(
-        f"Graphs of the matches alone ({rows:,} x {DIMENSION}, k={K}), at the smallest ef whose recall@{K} "
-        f"is {RECALL}: CPU time beside the same system's search of all rows by ef={EF}",
-        ["system", "its rows", "ef", "recall@10", f"time / all rows, ef={EF}"],
+        "Cells, which are made behind the first filters that exclude what a query is about "
+        f"({rows:,} x {DIMENSION})",
+        [
+            "seconds, wall clock",
+            "CPU seconds",
+            "seconds of linking the same rows",
+            "index, bytes a row",
+            "with cells",
+        ],
     )
-    world = _World.of(rows)
-    parts = {"all but the queries' own cluster": world.order[world.own :]}
-    parts |= {f"the farthest {share:.0%}": world.order[-int(share * rows) :] for share in FARTHEST}
-    for name, make in {"precedent": partial(Precedent, "int8"), "hnswlib": Hnswlib}.items():
-        if name != "precedent" and peer(name) is None:
-            table.add(f"{name}: not installed", *[""] * 4)
-            continue
-        whole = _graph(make(), folder / f"{name}-whole.db", world.states)
-        whole.tune(EF)
-        for what, kept in parts.items():
-            states = world.states[kept]
-            part = _graph(make(), folder / f"{name}-part.db", states)
-            _compare(table, name, what, part, whole, world.queries, nearest(states, world.queries, K))
+    world, path = _World.of(rows), folder / "cells.db"
+    _fill(path, world.states, order=world.order)
+    with TrajectoryStore(path, cache={"enabled": False}) as store:
+        begin = perf_counter()
+        store.rebuild_index()
+        linking, before = perf_counter() - begin, store.get_stats().index_size
+        began = perf_counter(), process_time()
+        _make_cells(store, world)
+        took = perf_counter() - began[0], process_time() - began[1]
+        after = store.get_stats().index_size
+    table.add(
+        f"{took[0]:.1f}", f"{took[1]:.1f}", f"{linking:.1f}", f"{before / rows:,.0f}", f"{after / rows:,.0f}"
+    )
     return table
 
 
-def _graph(graph: Graph, path: Path, states: Vectors) -> Graph:
-    """Return a graph of these rows."""
-    for left in path.parent.glob(f"{path.name}*"):
-        left.unlink()
-    if isinstance(graph, Precedent):
-        filled(path, states, action_dimension=2, returns=False, hnsw={"enabled": False})
-    graph.build(path, states)
-    graph.load(path, DIMENSION)
-    return graph
-
-
-def _compare(
-    table: Table,
-    name: str,
-    what: str,
-    part: Graph,
-    whole: Graph,
-    queries: Vectors,
-    truth: list[set[int]],
-) -> None:
-    def reached(ef: int) -> float:
-        part.tune(ef)
-        return recall((part.ask(query, K) for query in queries), truth)
-
-    ef = smallest_ef(reached, RECALL)
-    share = reached(ef)
-    ours, theirs = (
-        Contender(who, partial(each_timed, partial(graph.ask, k=K), queries), units=len(queries), each=True)
-        for who, graph in (("part", part), ("whole", whole))
-    )
-    ratio = measure(Work("", ours, [theirs], rounds=5)).ratios["whole"]
-    table.add(
-        name,
-        what,
-        f"{ef}",
-        f"{share:.3f}",
-        f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
-    )
+def _make_cells(store: TrajectoryStore, world: _World) -> None:
+    """Ask what needs cells, and wait until they are there."""
+    store.search_ids(world.queries[0], k=K, filter={"after_timestamp": START + world.own})
+    store.flush()
 
 
 def _fill(path: Path, states: Vectors, *, order: npt.NDArray[np.int64]) -> None:

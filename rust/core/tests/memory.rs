@@ -11,7 +11,9 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 
 use precedent_core::bits::Bits;
-use precedent_core::hnsw::{Graph, GraphScratch, Params, Prepared, Quantization};
+use precedent_core::hnsw::{
+    Admitted, Cells, Graph, GraphScratch, Params, Prepared, Quantization, Wanted,
+};
 use precedent_core::nn::{DecisionLayer, LayerSettings};
 use precedent_core::pool::Pool;
 use precedent_core::rng::Rng;
@@ -105,7 +107,7 @@ fn a_file_never_makes_the_reader_allocate_much_more_than_it_holds() {
 }
 
 #[test]
-fn a_warm_walk_through_the_graph_allocates_nothing() {
+fn a_warm_search_of_graph_and_cells_allocates_nothing() {
     for (quantization, dimension) in [
         (Quantization::None, 20),
         (Quantization::Int8, 20),
@@ -123,16 +125,24 @@ fn a_warm_walk_through_the_graph_allocates_nothing() {
         }
         graph.link(usize::MAX, &Pool::new(1).unwrap(), &AtomicBool::new(false));
         let admit: Bits = (0..800).map(|row| row % 5 == 0).collect();
+        let admitted = Admitted { rows: &admit, count: 160, otherwise: 160 };
+        let (pool, stop) = (Pool::new(1).unwrap(), AtomicBool::new(false));
+        let cells = Cells::of(&graph, None, &pool, &stop).unwrap();
+        let arranged = cells.arrange(&admit);
         let (mut query, mut scratch) = (Prepared::default(), GraphScratch::default());
         let mut found = Vec::new();
         let mut round = |first: u64| {
             for number in first..first + 50 {
-                graph.prepare(&vector(number), &mut query);
+                let state = &vector(number)[..];
+                graph.prepare(state, &mut query);
+                let (admit, arranged) = (&admit, &arranged);
+                let wanted = Wanted { state, k: 10, ef: 50, admit, arranged, or_walk: false };
                 let (walks, ..) = tally(|| {
-                    graph.search(&query, 50, None, 800, None, &mut scratch, &mut found);
-                    graph.search(&query, 50, Some(&admit), 160, None, &mut scratch, &mut found);
+                    graph.search(&query, 50, None, None, &mut scratch, &mut found);
+                    graph.search(&query, 50, Some(admitted), None, &mut scratch, &mut found);
+                    cells.search(&graph, &query, &wanted, &mut scratch, &mut found);
                 });
-                assert!(walks == 0 || first == 0, "{walks} allocations in a warm walk");
+                assert!(walks == 0 || first == 0, "{walks} allocations in a warm search");
             }
         };
         round(0);

@@ -261,6 +261,38 @@ impl Codec {
         }
     }
 
+    /// Leaves in `state` what a row's code stands for. `space` is where halves are put together or signs are spread out.
+    pub(super) fn restore(
+        &self,
+        code: &[Line],
+        facts: &Facts,
+        space: &mut Vec<Line>,
+        state: &mut Vec<f32>,
+    ) {
+        state.clear();
+        if self.quantization == Quantization::None {
+            state.extend(score::floats(code).take(self.dimension));
+            return;
+        }
+        let code = match self.quantization {
+            Quantization::Binary => {
+                spread(code, self.length, space);
+                &space[..]
+            }
+            _ if self.splits() => {
+                self.score.join(code, space);
+                &space[..]
+            }
+            _ => code,
+        };
+        let components = code.iter().flat_map(|line| line.0).take(self.length);
+        state.extend(components.map(|x| facts.shape.scale * f32::from(x)));
+        if let Some(rotation) = &self.rotation {
+            rotation.turn_back(state);
+        }
+        state.truncate(self.dimension);
+    }
+
     /// The products of codes, as far as the query reads them, with the query's, as `f32`.
     pub(super) fn products(&self, rows: &[&[Line]], query: &Coarse<'_>, out: &mut [f32]) {
         let mut sums = [0; CHUNK];

@@ -4,7 +4,7 @@
 //! neighbours are followed one step farther (the two hops of ACORN, Patel et al. 2024), so rows that match are linked
 //! through rows that do not. A walk first looks around where the query is. If fewer rows match there than elsewhere, the
 //! nearest matches lie all around and are no neighbours of each other: then it also begins at rows spread evenly over the
-//! matches and looks at ten times as many, or leaves the matches to a scan where that is cheaper.
+//! matches and looks at ten times as many, or leaves them to a scan or to [`super::Cells`] where that is cheaper.
 
 use crate::bits::Bits;
 use crate::kernel::score::fetch;
@@ -56,26 +56,47 @@ pub(super) fn widened(ef: usize, share: f64, m: usize) -> usize {
     (ef as f64 * (sparse / share).clamp(1.0, WIDEST as f64)) as usize
 }
 
+/// The rows that may be answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted<'a> {
+    /// Which.
+    pub rows: &'a Bits,
+    /// How many they are.
+    pub count: usize,
+    /// What it costs to answer without a walk, in rows of a scan: to scan them, their number.
+    pub otherwise: usize,
+}
+
+/// How a search went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walked {
+    /// Candidates were found around the query.
+    Around,
+    /// They were found all over the graph: so little that matches lies near the query that the walk had to look wide.
+    AllOver,
+    /// There are no candidates: it costs less to answer without a walk, which is left to whoever asked, or what matches
+    /// near the query is cut off from the other matches.
+    Left,
+}
+
 impl Graph {
-    /// Leaves in the pool the nearest admitted rows that a walk from `start` finds, or says false: where the query is, so
-    /// little matches that a scan of all matches costs less than the walk it would take, or the walk went through all
-    /// matches that it could reach and they were not enough.
+    /// Leaves in the pool the nearest admitted rows that a walk from `start` finds.
     pub(super) fn walk_admitted(
         &self,
         query: &Coarse<'_>,
         start: Near,
-        admit: &Bits,
-        matches: usize,
+        admit: &Admitted<'_>,
         cut: f32,
         scratch: &mut GraphScratch,
-    ) -> bool {
+    ) -> Walked {
+        let &Admitted { rows: admit, count: matches, otherwise } = admit;
         let (ef, linked) = (scratch.pool.size(), self.linked());
         let share = matches as f64 / linked as f64;
-        // whether a scan costs less than the walk it takes where matches are scarce
-        let left_to_scan = self.filtered_cost(WIDEST * ef, true) >= matches;
-        let scarce = self.look_around(query, start, admit, share, left_to_scan, scratch);
-        if scarce && left_to_scan {
-            return false;
+        // whether the walk that it takes where matches are scarce costs more than doing without
+        let left = self.filtered_cost(WIDEST * ef, true) >= otherwise;
+        let scarce = self.look_around(query, start, admit, share, left, scratch);
+        if scarce && left {
+            return Walked::Left;
         }
         let (some, many) = (self.params.m.max(ENOUGH), self.params.m0().max(ENOUGH));
         let (wider, enough) = if scarce {
@@ -96,7 +117,11 @@ impl Graph {
         }
         let ran_out = self.walk_matches(query, admit, enough, cut, scratch);
         let reached = scratch.pool.items().len();
-        reached >= ef || !ran_out || reached == admit.count_before(linked)
+        match reached >= ef || !ran_out || reached == admit.count_before(linked) {
+            true if scarce => Walked::AllOver,
+            true => Walked::Around,
+            false => Walked::Left,
+        }
     }
 
     /// Leaves in `found` the nearest matches in the query's own neighbourhood, whatever else is in it: it may not match,
@@ -108,10 +133,10 @@ impl Graph {
         start: Near,
         admit: &Bits,
         share: f64,
-        left_to_scan: bool,
+        left: bool,
         scratch: &mut GraphScratch,
     ) -> bool {
-        let GraphScratch { visited, pool, found, batch, hops: _, costs } = scratch;
+        let GraphScratch { visited, pool, found, batch, costs, .. } = scratch;
         found.restart(WIDEST * pool.size());
         pool.restart(NEAREST);
         visited.insert(start.node());
@@ -144,7 +169,7 @@ impl Graph {
                 }
             }
             met += batch.len();
-            if matching == 0 && left_to_scan && met as f64 * share > NO_CHANCE {
+            if left && met as f64 * share > NO_CHANCE && few(matching, met, share) {
                 return true;
             }
         }
@@ -288,7 +313,7 @@ struct Span {
 }
 
 /// Whether so many of `met` rows are too few to be a share of `all`.
-fn few(matching: usize, met: usize, all: f64) -> bool {
+pub(super) fn few(matching: usize, met: usize, all: f64) -> bool {
     let (found, usual) = (matching as f64, met as f64 * all);
     let chance = CHANCE * (usual * (1.0 - all).max(0.0)).sqrt();
     found < SCARCE * usual && found < usual - chance

@@ -17,6 +17,7 @@
 //! linked row every other can be reached, whatever is inserted in whatever order.
 
 mod bounds;
+mod cells;
 mod codec;
 mod filter;
 mod glance;
@@ -42,7 +43,9 @@ use crate::kernel::score::{AHEAD, fetch};
 use crate::metric::Metric;
 
 pub use bounds::Skim;
+pub use cells::{Arranged, Cells, Told, Wanted};
 pub use codec::{Codec, Prepared, Role};
+pub use filter::{Admitted, Walked};
 pub use params::{Params, Quantization};
 pub use scratch::GraphScratch;
 pub use snapshot::{HEAD, Snapshot};
@@ -352,6 +355,12 @@ impl Graph {
                 *cost = self.distance(*cost);
             }
         }
+    }
+
+    /// Leaves in `state` what the code of a row stands for; `space` is where a code is put together.
+    fn restore(&self, node: u32, space: &mut Vec<Line>, state: &mut Vec<f32>) {
+        let (code, facts) = self.coded(node);
+        self.codec.restore(code, &facts, space, state);
     }
 
     /// The cost of each row, from memory that may be far: rows are fetched while others are scored.

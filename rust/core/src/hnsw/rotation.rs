@@ -25,6 +25,11 @@ impl Rotation {
         Self { signs, length, span: 1 << length.ilog2() }
     }
 
+    /// Components of the vectors that it rotates.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// Rotates `x` in place.
     pub(super) fn turn(&self, x: &mut [f32]) {
         for (round, signs) in self.signs.chunks(self.length).enumerate() {

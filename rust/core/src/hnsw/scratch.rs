@@ -1,6 +1,6 @@
 //! The memory that walks work in.
 
-use super::NodeId;
+use super::{NodeId, cells};
 
 /// A cost and a node in one number, so that its order is that of costs, ties to the older node: the cost's bits, the
 /// node, and whether the node was expanded.
@@ -160,12 +160,14 @@ pub struct GraphScratch {
     /// Nodes to walk through, in a filtered search.
     pub(super) hops: Vec<u32>,
     pub(super) costs: Vec<f32>,
+    /// What cells are asked in.
+    pub(super) cells: cells::Scratch,
 }
 
 impl GraphScratch {
     /// Forgets the last walk; `ef` nodes will be kept of `nodes`.
     pub(super) fn restart(&mut self, nodes: usize, ef: usize) {
-        let Self { visited, pool, found, batch, hops, costs } = self;
+        let Self { visited, pool, found, batch, hops, costs, cells: _ } = self;
         visited.restart(nodes);
         pool.restart(ef);
         found.restart(0);

@@ -1,10 +1,9 @@
 //! Walks through the graph.
 
-use crate::bits::Bits;
 use crate::kernel::score::fetch;
 
 use super::codec::Coarse;
-use super::filter::{SPARSE, widened};
+use super::filter::{Admitted, SPARSE, Walked, widened};
 #[cfg(doc)]
 use super::glance::Glances;
 use super::scratch::{GraphScratch, Near, give};
@@ -43,34 +42,31 @@ impl Graph {
     }
 
     /// The best candidates by estimated distance, nearest first, at most `ef`, into `out` (Malkov and Yashunin, algorithm
-    /// 5); by the upper halves of codes where [`Glances`] suffice. Only rows of `admit` are candidates, `matches` of them;
-    /// None admits every linked row. Candidates farther than `cut` may be left out.
-    ///
-    /// False, and no candidates: so little that matches lies near the query that a scan of the matches, which is left to
-    /// whoever asked, costs less; or what matches there is cut off from the other matches.
-    #[expect(clippy::too_many_arguments, reason = "the question, and the memory to answer it in")]
+    /// 5); by the upper halves of codes where [`Glances`] suffice. Only rows of `admit` are candidates; None admits every
+    /// linked row. Candidates farther than `cut` may be left out.
     pub fn search(
         &self,
         query: &Prepared,
         ef: usize,
-        admit: Option<&Bits>,
-        matches: usize,
+        admit: Option<Admitted<'_>>,
         cut: Option<f32>,
         scratch: &mut GraphScratch,
         out: &mut Vec<(NodeId, f32)>,
-    ) -> bool {
+    ) -> Walked {
         out.clear();
-        if self.linked() == 0 || ef == 0 || matches == 0 {
-            return true;
+        if self.linked() == 0 || ef == 0 || admit.is_some_and(|admit| admit.count == 0) {
+            return Walked::Around;
         }
         let ef = ef.min(self.len()); // a pool takes its memory at once
         scratch.restart(self.len(), ef);
         let query = query.coarse(self.glances.suffice(&self.codec, &self.params));
         let start = self.descend(&query, 0, scratch);
         let cut = cut.map_or(f32::INFINITY, |cut| self.cost(cut));
+        let mut walked = Walked::Around;
         if let Some(admit) = admit {
-            if !self.walk_admitted(&query, start, admit, matches, cut, scratch) {
-                return false;
+            walked = self.walk_admitted(&query, start, &admit, cut, scratch);
+            if walked == Walked::Left {
+                return walked;
             }
             scratch.pool.resize(ef);
         } else {
@@ -79,7 +75,7 @@ impl Graph {
             self.walk(&query, 0, cut, scratch);
         }
         give(scratch.pool.items(), |cost| self.distance(cost), out);
-        true
+        walked
     }
 
     /// Walks down to a layer, in each to the node from which no link leads nearer (algorithm 5, the first phase).

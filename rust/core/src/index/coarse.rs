@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bits::Bits;
 use crate::error::{Error, Result};
-use crate::hnsw::{Graph, NodeId};
+use crate::hnsw::{Graph, NodeId, Walked};
 
 use super::scan::{Walk, Workspace, from};
 
@@ -25,9 +25,10 @@ pub(super) fn search(
     graph.codec().prepare_code(code, prepared)?;
     let mut found = Vec::new();
     let mut first = 0;
-    if let Some(&Walk { ef, linked, matches, admit }) = walk {
+    // cells are asked with a state, and there is none
+    if let Some(&Walk { ef, linked, admit, .. }) = walk.filter(|walk| !walk.at_once) {
         // a walk that finds next to no matches around the query leaves them all to the scan
-        if graph.search(prepared, ef, admit, matches, None, scratch, walked) {
+        if graph.search(prepared, ef, admit, None, scratch, walked) != Walked::Left {
             first = linked;
             // what walks read of a code is not all that there is to it
             let nodes: Vec<NodeId> = walked

@@ -19,7 +19,7 @@ mod scan;
 mod selected;
 pub(crate) mod sidecar;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use filter::Resolved;
@@ -27,7 +27,7 @@ pub use quantile::Scale;
 
 use crate::bits::Bits;
 use crate::error::Result;
-use crate::hnsw::{Graph, NodeId, Params};
+use crate::hnsw::{Admitted, Cells, Graph, NodeId, Params};
 use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::kernel::distance::Kernel;
 use crate::metric::Metric;
@@ -36,7 +36,7 @@ use columns::{Columns, Slot};
 use filter::Criteria;
 use originals::Copied;
 use quantile::Quantiles;
-use scan::{Scan, Walk, Workspace};
+use scan::{InCells, Scan, Walk, Workspace};
 use selected::{Selected, Selections};
 
 pub(crate) use cost::worth;
@@ -115,6 +115,9 @@ pub struct Index {
     kernel: Kernel,
     columns: Columns,
     graph: Arc<Graph>,
+    cells: Option<Arc<Cells>>,
+    /// Whether somebody asked a filter that cells would have answered sooner.
+    lacks_cells: AtomicBool,
     copied: Option<Copied>,
     quantiles: Mutex<Quantiles>,
     selections: Mutex<Selections>,
@@ -145,6 +148,8 @@ impl Index {
             kernel: Kernel::best(),
             columns: Columns::default(),
             graph: Arc::new(graph),
+            cells: None,
+            lacks_cells: AtomicBool::new(false),
             copied: None,
             quantiles: Mutex::default(),
             selections: Mutex::default(),
@@ -207,6 +212,7 @@ impl Index {
 
     fn take(&mut self, graph: Graph, kept: &Bits) {
         self.graph = Arc::new(graph);
+        self.cells = None;
         self.columns.keep(kept);
         if let Some(copied) = &mut self.copied {
             copied.keep(kept);
@@ -217,6 +223,26 @@ impl Index {
 
     fn is_worn(&self) -> bool {
         self.columns.dead > 0 && self.columns.dead * 5 >= self.columns.len()
+    }
+
+    /// Whether filters were asked that cells would have answered sooner: whoever links makes [`Cells::of`] the graph and
+    /// these, which are there already, and gives them to [`Self::take_cells`].
+    pub fn lacks_cells(&self) -> bool {
+        self.lacks_cells.load(Ordering::Relaxed)
+    }
+
+    /// The cells that there are.
+    pub fn cells(&self) -> Option<&Arc<Cells>> {
+        self.cells.as_ref()
+    }
+
+    /// Takes new cells of `graph`. Nothing happens if that is no longer the graph of this index.
+    pub fn take_cells(&mut self, graph: &Arc<Graph>, cells: Cells) {
+        self.lacks_cells = AtomicBool::new(false);
+        if Arc::ptr_eq(&self.graph, graph) {
+            self.cells = Some(Arc::new(cells));
+            alone(&mut self.selections).disarrange();
+        }
     }
 
     /// The graph, for whoever links it.
@@ -264,6 +290,7 @@ impl Index {
         self.columns.bytes()
             + self.graph.bytes()
             + copied
+            + self.cells.as_ref().map_or(0, |cells| cells.bytes())
             + self.asked().bytes()
             + self.chosen().bytes()
     }
@@ -347,7 +374,7 @@ impl Index {
             stop,
         };
         let ef = ef.filter(|_| metric == self.graph.params().metric);
-        let walk = ef.and_then(|ef| self.walk(rows, matches, ef));
+        let walk = ef.and_then(|ef| self.walk(rows, matches, ef, chosen.as_deref()));
         scan.run(rows, walk.as_ref(), originals, space)
     }
 
@@ -365,7 +392,7 @@ impl Index {
         let Scratch { selected, space } = scratch;
         let chosen = self.select(filter, selected);
         let (rows, matches) = self.among(chosen.as_deref());
-        let walk = ef.and_then(|ef| self.walk(rows, matches, ef));
+        let walk = ef.and_then(|ef| self.walk(rows, matches, ef, None));
         let found = coarse::search(&self.graph, code, k, rows, walk.as_ref(), space, stop)?;
         Ok(found.into_iter().map(|(node, far)| (self.columns.key[node.0 as usize], far)).collect())
     }
@@ -379,6 +406,7 @@ impl Index {
         Some(found.unwrap_or_else(|| {
             Criteria::new(filter).select(&self.columns, &mut spare.rows);
             spare.count = spare.rows.count();
+            spare.disarrange();
             self.chosen().keep(filter, spare)
         }))
     }
@@ -393,10 +421,30 @@ impl Index {
     }
 
     /// How `rows`, so many matches, are walked, if that is cheaper than to scan them.
-    fn walk<'r>(&self, rows: &'r Bits, matches: usize, ef: usize) -> Option<Walk<'r>> {
+    fn walk<'r>(
+        &'r self,
+        rows: &'r Bits,
+        matches: usize,
+        ef: usize,
+        chosen: Option<&'r Selected>,
+    ) -> Option<Walk<'r>> {
         let (every, linked) = (rows.len(), self.graph.linked());
-        let admit = (matches < every).then_some(rows);
-        cost::walks(&self.graph, matches, ef).then_some(Walk { ef, linked, matches, admit })
+        let by_cells = Cells::cost(linked, matches, ef);
+        let cells = self.cells.as_deref().filter(|cells| cells.serve(linked));
+        let cells = cells.zip(chosen).map(|(cells, selected)| InCells { cells, selected });
+        let walks = cost::walks(&self.graph, matches, ef);
+        let at_once = !walks && by_cells < matches;
+        // of states that cells could not tell apart there would be no others
+        let sound = self.cells.as_ref().is_none_or(|cells| cells.are_sound());
+        let worth = chosen.is_some() && linked > 0 && by_cells < matches && sound;
+        let lacking = worth.then_some(&self.lacks_cells);
+        if !walks && (!at_once || cells.is_none()) {
+            lacking.inspect(|lacking| lacking.store(true, Ordering::Relaxed));
+            return None;
+        }
+        let otherwise = if cells.is_some() { by_cells.min(matches) } else { matches };
+        let admit = (matches < every).then_some(Admitted { rows, count: matches, otherwise });
+        Some(Walk { ef, linked, admit, cells, at_once, lacking })
     }
 
     /// The number below which a share `q` (0 to 1) of the matches lies, interpolated linearly at `q * (n - 1)` as

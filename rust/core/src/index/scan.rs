@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bits::Bits;
 use crate::error::{Error, Result};
-use crate::hnsw::{Graph, GraphScratch, NodeId, Prepared, Skim};
+use crate::hnsw::{
+    Admitted, Cells, Graph, GraphScratch, NodeId, Prepared, Skim, Told, Walked, Wanted,
+};
 use crate::ids::RowKey;
 use crate::kernel::distance::Kernel;
 use crate::kernel::score::{self, AHEAD};
@@ -15,6 +17,7 @@ use crate::metric::Metric;
 use super::columns::{Columns, Slot};
 use super::exact::Exact;
 use super::originals::Copied;
+use super::selected::Selected;
 use super::{Hit, Originals};
 
 /// Rows that are judged together.
@@ -101,10 +104,21 @@ pub(super) struct Walk<'a> {
     pub(super) ef: usize,
     /// Rows from here on are scanned.
     pub(super) linked: usize,
-    /// How many rows may be answers.
-    pub(super) matches: usize,
-    /// Which; `None` is all.
-    pub(super) admit: Option<&'a Bits>,
+    /// The rows that may be answers; `None` is all.
+    pub(super) admit: Option<Admitted<'a>>,
+    /// What answers where a walk would have to go everywhere.
+    pub(super) cells: Option<InCells<'a>>,
+    /// Whether the cells are to answer without a walk.
+    pub(super) at_once: bool,
+    /// Raised where cells would have helped that are not there, if they can be made.
+    pub(super) lacking: Option<&'a AtomicBool>,
+}
+
+/// The matches of a filter in cells.
+#[derive(Clone, Copy)]
+pub(super) struct InCells<'a> {
+    pub(super) cells: &'a Cells,
+    pub(super) selected: &'a Selected,
 }
 
 /// Rows that could be among the nearest, and what those cost at most.
@@ -193,10 +207,10 @@ impl Scan<'_> {
         let limit = self.worst().map_or(f64::INFINITY, |distance| self.cost(distance));
         let mut sieve = Sieve { k: self.k, limit, candidates, most };
         let (mut first, ahead) = (0, self.ahead());
-        if let Some(&Walk { ef, linked, matches, admit }) = walk {
-            let cut = self.worst().map(|distance| (distance + self.leeway(distance)) as f32);
-            // a walk that finds next to no matches around the query leaves them all to the scan
-            if self.graph.search(prepared, ef, admit, matches, cut, graph, walked) {
+        if let Some(walk) = walk {
+            // where next to no matches are around the query, all may be left to the scan
+            if self.find(walk, prepared, graph, walked) {
+                let linked = walk.linked;
                 first = linked;
                 // rows that were linked after the walk began may be among them, and will be scanned
                 let before =
@@ -213,6 +227,45 @@ impl Scan<'_> {
         candidates.sort_unstable_by(|a, b| a.least.total_cmp(&b.least).then(a.slot.cmp(&b.slot)));
         state.resize(self.query.len(), 0.0);
         self.measure(candidates, originals, far, state, nearest)
+    }
+
+    /// Leaves in `found` the best of the linked matches, or says that they are left to a scan.
+    fn find(
+        &self,
+        walk: &Walk<'_>,
+        prepared: &Prepared,
+        scratch: &mut GraphScratch,
+        found: &mut Vec<(NodeId, f32)>,
+    ) -> bool {
+        let &Walk { ef, admit, cells, at_once, lacking, .. } = walk;
+        let cut = self.worst().map(|distance| (distance + self.leeway(distance)) as f32);
+        let by_cells = |or_walk: bool, scratch: &mut GraphScratch, found: &mut Vec<_>| {
+            let asked = cells.zip(admit);
+            asked.map_or(Told::Around, |(InCells { cells, selected }, Admitted { rows, .. })| {
+                let arranged = selected.arranged(cells);
+                let (state, k) = (self.query, self.k);
+                let wanted = Wanted { state, k, ef, admit: rows, arranged, or_walk };
+                cells.search(self.graph, prepared, &wanted, scratch, found)
+            })
+        };
+        let told = by_cells(!at_once, scratch, found);
+        let (mut scarce, mut done) = (told != Told::Around, told == Told::Found);
+        if !done && !at_once {
+            // what cells could not answer is left to a scan at best
+            let mut admit = admit;
+            if let Some(admit) = admit.as_mut().filter(|_| told == Told::Unable) {
+                admit.otherwise = admit.count;
+            }
+            let walked = self.graph.search(prepared, ef, admit, cut, scratch, found);
+            scarce |= walked != Walked::Around;
+            done = walked != Walked::Left
+                || told == Told::Around && by_cells(false, scratch, found) == Told::Found;
+        }
+        let outgrown = |cells: InCells<'_>| cells.cells.are_outgrown(self.graph.linked());
+        if scarce && cells.is_none_or(outgrown) {
+            lacking.inspect(|lacking| lacking.store(true, Ordering::Relaxed));
+        }
+        done
     }
 
     /// Mapped states that are fetched ahead of their turn: as much as the nearest cache holds.

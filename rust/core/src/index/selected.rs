@@ -1,11 +1,12 @@
 //! The rows that match the filters asked about lately, kept up to date: a condition that many queries share (a return to
 //! reach, a kind of task) is held to every row once, and from then on to the rows that change.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::columns::{Columns, Slot};
 use super::filter::{Criteria, Resolved};
 use crate::bits::Bits;
+use crate::hnsw::{Arranged, Cells};
 
 /// Filters whose rows are kept, each a bit a row.
 const KEPT: usize = 8;
@@ -19,14 +20,29 @@ pub(super) struct Selected {
     pub(super) rows: Bits,
     /// How many they are.
     pub(super) count: usize,
+    /// The same as the index's cells have them, if they were asked.
+    arranged: OnceLock<Arranged>,
 }
 
 impl Selected {
+    /// The rows in the cells of the index, worked out once.
+    pub(super) fn arranged(&self, cells: &Cells) -> &Arranged {
+        self.arranged.get_or_init(|| cells.arrange(&self.rows))
+    }
+
+    /// Forgets how the rows lay in cells.
+    pub(super) fn disarrange(&mut self) {
+        self.arranged.take();
+    }
+
     fn judge(&mut self, columns: &Columns, criteria: &Criteria, slot: Slot) {
         let (at, old) = (slot.at(), self.rows.get(slot.at()));
         let new = columns.live.get(at) && criteria.admits(columns, slot);
         self.rows.set(at, new);
         self.count = self.count + usize::from(new) - usize::from(old);
+        if new != old && self.arranged.get().is_some_and(|arranged| at < arranged.rows()) {
+            self.disarrange();
+        }
     }
 }
 
@@ -103,6 +119,11 @@ impl Selections {
         });
     }
 
+    /// The index has other cells.
+    pub(super) fn disarrange(&mut self) {
+        self.kept.iter_mut().for_each(|kept| Arc::make_mut(&mut kept.selected).disarrange());
+    }
+
     /// Slots have changed.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
@@ -110,7 +131,10 @@ impl Selections {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.kept.iter().map(|kept| kept.selected.rows.bytes()).sum()
+        let held = |selected: &Selected| {
+            selected.rows.bytes() + selected.arranged.get().map_or(0, Arranged::bytes)
+        };
+        self.kept.iter().map(|kept| held(&kept.selected)).sum()
     }
 
     /// Tells every set of a change. One for which more rows were judged than it is worth is dropped: all rows at once take

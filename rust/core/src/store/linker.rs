@@ -13,7 +13,9 @@ use super::open::Facts;
 use super::sidecar::Occasion;
 use super::{Open, Store, UNPOISONED};
 use crate::error::{During, Error, Result};
+use crate::hnsw::{Cells, Graph};
 use crate::index::{Index, worth};
+use crate::pool::Pool;
 
 /// How often those who wait look whether they still should.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -221,7 +223,7 @@ impl Open {
                 mirror.index.swap(&graph, kept, &live);
             } else if graph.linked() < graph.len() {
                 graph.link(usize::MAX, &pool, &self.stop);
-            } else {
+            } else if !self.fill_cells(&graph, &pool)? {
                 break;
             }
             if self.stop.load(Ordering::Relaxed) {
@@ -230,6 +232,19 @@ impl Open {
         }
         self.save_the_index(occasion);
         Ok(())
+    }
+
+    /// Makes cells of the graph, if somebody asked what they would have answered. Whether there was something to do.
+    fn fill_cells(&self, graph: &Arc<Graph>, pool: &Pool) -> Result<bool> {
+        let old = self.in_sync(|_, mirror| {
+            let index = &mirror.index;
+            Ok(index.lacks_cells().then(|| index.cells().cloned()))
+        })?;
+        let Some(old) = old else { return Ok(false) };
+        if let Some(cells) = Cells::of(graph, old.as_deref(), pool, &self.stop) {
+            self.mirror.write().expect(UNPOISONED).index.take_cells(graph, cells);
+        }
+        Ok(true)
     }
 }
 

@@ -389,6 +389,9 @@ impl Store {
         let found = open
             .with_scratch(|scratch| mirror.index.search(&question, originals, scratch, &self.stop));
         let mut hits = found?;
+        if mirror.index.lacks_cells() {
+            open.look_after();
+        }
         if let Some(threshold) = threshold {
             hits.retain(|hit| hit.similarity >= threshold);
         }

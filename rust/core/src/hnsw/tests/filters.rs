@@ -15,7 +15,9 @@ fn among(
         let admit: Bits = (0..rows.len()).map(|at| passes(&state, at)).collect();
         graph.prepare(&state, &mut query);
         let matches = admit.count();
-        if !graph.search(&query, ef, Some(&admit), matches, None, &mut scratch, &mut found) {
+        let admitted = Some(Admitted { rows: &admit, count: matches, otherwise: matches });
+        let walked = graph.search(&query, ef, admitted, None, &mut scratch, &mut found);
+        if walked == Walked::Left {
             assert!(found.is_empty());
             refused += 1;
             continue;
@@ -79,13 +81,14 @@ fn rows_beyond_the_filter_and_empty_filters_give_nothing() {
     graph.prepare(&rows[0], &mut query);
     let mut scratch = GraphScratch::default();
     let none: Bits = (0..500).map(|_| false).collect();
-    graph.search(&query, 10, Some(&none), 0, None, &mut scratch, &mut found);
+    let among = |rows, count| Some(Admitted { rows, count, otherwise: count });
+    graph.search(&query, 10, among(&none, 0), None, &mut scratch, &mut found);
     assert!(found.is_empty());
     let few: Bits = (0..100).map(|_| true).collect();
-    graph.search(&query, 200, Some(&few), 100, None, &mut scratch, &mut found);
+    graph.search(&query, 200, among(&few, 100), None, &mut scratch, &mut found);
     assert!(found.iter().all(|(node, _)| node.0 < 100));
     let empty = Graph::new(8, params(Metric::Dot, Quantization::Int8));
-    empty.search(&query, 10, None, 0, None, &mut scratch, &mut found);
+    empty.search(&query, 10, None, None, &mut scratch, &mut found);
     assert!(found.is_empty());
 }
 
@@ -99,8 +102,8 @@ fn a_threshold_ends_walks_early_and_loses_next_to_no_hit_above_it() {
     for threshold in [0.05, 0.2, 0.4] {
         for number in 9000..9400 {
             graph.prepare(&vector(24, number), &mut query);
-            graph.search(&query, 50, None, 4000, None, &mut scratch, &mut all);
-            graph.search(&query, 50, None, 4000, Some(threshold), &mut scratch, &mut cut);
+            graph.search(&query, 50, None, None, &mut scratch, &mut all);
+            graph.search(&query, 50, None, Some(threshold), &mut scratch, &mut cut);
             let hits = all.iter().filter(|(_, distance)| *distance <= threshold);
             above += hits.clone().count();
             lost += hits.filter(|hit| !cut.contains(hit)).count();

@@ -38,7 +38,7 @@ fn walk(graph: &Graph) {
     assert_whole(graph);
     let (mut query, mut found) = (Prepared::default(), Vec::new());
     graph.prepare(&vector(6, 9), &mut query);
-    graph.search(&query, 50, None, graph.len(), None, &mut GraphScratch::default(), &mut found);
+    graph.search(&query, 50, None, None, &mut GraphScratch::default(), &mut found);
     assert!(found.iter().all(|(node, _)| (node.0 as usize) < graph.linked()));
     let pool = Pool::new(1).unwrap();
     graph.link(usize::MAX, &pool, &AtomicBool::new(false));

@@ -12,18 +12,18 @@ use crate::pool::Pool;
 use crate::rng::Rng;
 
 /// Rows of twenty clusters, as wide within as between.
-fn vector(dimension: usize, number: u64) -> Vec<f32> {
+pub(super) fn vector(dimension: usize, number: u64) -> Vec<f32> {
     let rng = Rng::new(3, number);
     let centre = Rng::new(4, rng.below(999, 20));
     (0..dimension as u64).map(|i| (centre.normal(i) + rng.normal(i)) as f32).collect()
 }
 
-fn params(metric: Metric, quantization: Quantization) -> Params {
+pub(super) fn params(metric: Metric, quantization: Quantization) -> Params {
     Params { m: 8, ef_construction: 60, metric, quantization, seed: 1 }
 }
 
 /// A graph of these rows, linked by so many threads.
-fn built(params: Params, rows: &[Vec<f32>], threads: usize) -> Graph {
+pub(super) fn built(params: Params, rows: &[Vec<f32>], threads: usize) -> Graph {
     let graph = Graph::new(rows[0].len(), params);
     for row in rows {
         graph.push(row);
@@ -84,7 +84,7 @@ fn assert_whole(graph: &Graph) {
 }
 
 /// The nearest rows that pass, by the exact distance.
-fn brute(
+pub(super) fn brute(
     metric: Metric,
     rows: &[Vec<f32>],
     query: &[f32],
@@ -115,7 +115,7 @@ fn recall(graph: &Graph, rows: &[Vec<f32>], queries: &[Vec<f32>], ef: usize) -> 
     let (mut found, mut hits, mut wanted) = (Vec::new(), 0, 0);
     for state in queries {
         graph.prepare(state, &mut query);
-        graph.search(&query, ef, None, graph.linked(), None, &mut scratch, &mut found);
+        graph.search(&query, ef, None, None, &mut scratch, &mut found);
         assert!(found.len() <= ef && found.is_sorted_by(|a, b| a.1 <= b.1));
         let truth = brute(graph.params().metric, rows, state, 10, |at| at < graph.linked());
         hits += truth.iter().filter(|node| found.iter().any(|f| f.0.0 == **node)).count();

@@ -57,7 +57,7 @@ proptest! {
                 }
                 Step::Search(number) => {
                     graph.prepare(&vector(5, number), &mut query);
-                    graph.search(&query, 20, None, graph.len(), None, &mut scratch, &mut found);
+                    graph.search(&query, 20, None, None, &mut scratch, &mut found);
                     prop_assert!(found.len() == graph.linked().min(20));
                 }
                 Step::Consolidate(share) => {
@@ -98,7 +98,7 @@ fn searches_go_on_while_rows_are_pushed_and_linked() {
             while !done.load(Ordering::Relaxed) {
                 graph.prepare(&vector(16, count % 3000), &mut query);
                 let linked = graph.linked();
-                graph.search(&query, 20, None, linked, None, &mut scratch, &mut found);
+                graph.search(&query, 20, None, None, &mut scratch, &mut found);
                 assert!(found.len() >= linked.min(1) && found.len() <= 20);
                 assert!(found.iter().all(|(node, _)| (node.0 as usize) < graph.len()));
                 assert!(found.is_sorted_by(|a, b| a.1 <= b.1));

@@ -118,7 +118,7 @@ fn twins_and_rows_without_variance_are_all_reached() {
                 let (mut query, mut found) = (Prepared::default(), Vec::new());
                 graph.prepare(&rows[0], &mut query);
                 let mut scratch = GraphScratch::default();
-                graph.search(&query, rows.len(), None, rows.len(), None, &mut scratch, &mut found);
+                graph.search(&query, rows.len(), None, None, &mut scratch, &mut found);
                 assert_eq!(found.len(), rows.len(), "{what}, {quantization:?}, {metric:?}");
             }
         }
@@ -138,7 +138,7 @@ fn numbers_that_overflow_a_code_end_no_walk() {
             assert_sound(&graph);
             let (mut query, mut found) = (Prepared::default(), Vec::new());
             graph.prepare(&rows[7], &mut query);
-            graph.search(&query, 300, None, 300, None, &mut GraphScratch::default(), &mut found);
+            graph.search(&query, 300, None, None, &mut GraphScratch::default(), &mut found);
             assert_eq!(found.len(), 300, "{quantization:?} {metric:?}");
         }
     }
@@ -250,7 +250,7 @@ fn a_second_opinion_agrees() {
     for number in 5000..5050 {
         let state = vector(12, number);
         Graph::prepare(&graph, &state, &mut query);
-        graph.search(&query, 100, None, 1500, None, &mut scratch, &mut found);
+        graph.search(&query, 100, None, None, &mut scratch, &mut found);
         let theirs: Vec<u32> =
             other.search(&Point(state), &mut search).take(10).map(|item| *item.value).collect();
         agreed += found[..10].iter().filter(|(node, _)| theirs.contains(&node.0)).count();

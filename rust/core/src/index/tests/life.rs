@@ -48,7 +48,10 @@ fn walks_find_what_is_linked_and_scans_the_rest() {
     for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
         let (index, mut shelf) = linked(metric, 6000, 5500);
         let all = Resolved::default();
-        assert!(index.walk(&index.columns.live, index.len(), 80).is_some(), "a walk is cheaper");
+        assert!(
+            index.walk(&index.columns.live, index.len(), 80, None).is_some(),
+            "a walk is cheaper"
+        );
         let share = recall(&index, &mut shelf, metric, &all);
         assert!(share >= 0.95, "{metric:?}: {share}");
         let mut scratch = Scratch::default();

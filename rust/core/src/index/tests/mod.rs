@@ -2,6 +2,7 @@
 
 mod answers;
 mod brute;
+mod cells;
 mod life;
 mod quantiles;
 mod saving;

@@ -65,7 +65,7 @@ impl Flat for [Line] {
 }
 
 /// The numbers of lines that hold f32.
-pub(super) fn floats(lines: &[Line]) -> impl Iterator<Item = f32> {
+pub(crate) fn floats(lines: &[Line]) -> impl Iterator<Item = f32> {
     let words = lines.iter().flat_map(|line| line.0.as_chunks::<4>().0);
     words.map(|word| f32::from_le_bytes(word.map(i8::cast_unsigned)))
 }
