@@ -136,7 +136,8 @@ fn a_warm_search_of_graph_and_cells_allocates_nothing() {
                 let state = &vector(number)[..];
                 graph.prepare(state, &mut query);
                 let (admit, arranged) = (&admit, &arranged);
-                let wanted = Wanted { state, k: 10, ef: 50, admit, arranged, or_walk: false };
+                let (matches, arranged, or_walk) = (160, &|| arranged, false);
+                let wanted = Wanted { state, k: 10, ef: 50, admit, matches, arranged, or_walk };
                 let (walks, ..) = tally(|| {
                     graph.search(&query, 50, None, None, &mut scratch, &mut found);
                     graph.search(&query, 50, Some(admitted), None, &mut scratch, &mut found);

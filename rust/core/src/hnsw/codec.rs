@@ -285,8 +285,14 @@ impl Codec {
             }
             _ => code,
         };
+        let Shape { scale, norm, .. } = facts.shape;
+        let unit = match self.quantization {
+            // of products that is the estimate without bias, as in the costs
+            Quantization::Binary if scale > 0.0 => norm * norm / (scale * self.length as f32),
+            _ => scale,
+        };
         let components = code.iter().flat_map(|line| line.0).take(self.length);
-        state.extend(components.map(|x| facts.shape.scale * f32::from(x)));
+        state.extend(components.map(|x| unit * f32::from(x)));
         if let Some(rotation) = &self.rotation {
             rotation.turn_back(state);
         }

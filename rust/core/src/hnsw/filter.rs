@@ -126,7 +126,7 @@ impl Graph {
 
     /// Leaves in `found` the nearest matches in the query's own neighbourhood, whatever else is in it: it may not match,
     /// but what does may begin behind it. Whether fewer rows match there than the share that does everywhere; where that
-    /// leaves them to a scan, it is said as soon as it is known.
+    /// ends the walk, it is said as soon as it is known.
     fn look_around(
         &self,
         query: &Coarse<'_>,
@@ -169,7 +169,7 @@ impl Graph {
                 }
             }
             met += batch.len();
-            if left && met as f64 * share > NO_CHANCE && few(matching, met, share) {
+            if matching == 0 && left && met as f64 * share > NO_CHANCE {
                 return true;
             }
         }
@@ -320,7 +320,7 @@ pub(super) fn few(matching: usize, met: usize, all: f64) -> bool {
 }
 
 /// Whether a row is admitted; rows beyond the set are not.
-fn has(admit: &Bits, node: u32) -> bool {
+pub(super) fn has(admit: &Bits, node: u32) -> bool {
     admit.words().get(node as usize / 64).is_some_and(|word| word >> (node % 64) & 1 == 1)
 }
 

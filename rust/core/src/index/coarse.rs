@@ -25,8 +25,7 @@ pub(super) fn search(
     graph.codec().prepare_code(code, prepared)?;
     let mut found = Vec::new();
     let mut first = 0;
-    // cells are asked with a state, and there is none
-    if let Some(&Walk { ef, linked, admit, .. }) = walk.filter(|walk| !walk.at_once) {
+    if let Some(&Walk { ef, linked, admit, .. }) = walk {
         // a walk that finds next to no matches around the query leaves them all to the scan
         if graph.search(prepared, ef, admit, None, scratch, walked) != Walked::Left {
             first = linked;

@@ -348,7 +348,8 @@ impl Index {
 
     /// The nearest among the matches, nearest first, ties to the smaller key. Where the question forbids walking, or
     /// scanning is cheaper, exactly what measuring every match at full precision would answer; else rows that are not
-    /// linked yet are scanned and those that are searched by a walk. `stop` is polled every few thousand rows; once true
+    /// linked yet are scanned, and those that are searched by a walk or, where a filter excludes what the query is about,
+    /// by cells. `stop` is polled every few thousand rows; once true
     /// the search ends with [`crate::Error::Closed`].
     pub fn search(
         &self,
@@ -406,7 +407,6 @@ impl Index {
         Some(found.unwrap_or_else(|| {
             Criteria::new(filter).select(&self.columns, &mut spare.rows);
             spare.count = spare.rows.count();
-            spare.disarrange();
             self.chosen().keep(filter, spare)
         }))
     }
@@ -420,7 +420,7 @@ impl Index {
         self.selections.lock().expect(UNPOISONED)
     }
 
-    /// How `rows`, so many matches, are walked, if that is cheaper than to scan them.
+    /// How `rows`, so many matches, are walked or found by cells, if either is cheaper than to scan them.
     fn walk<'r>(
         &'r self,
         rows: &'r Bits,
@@ -429,17 +429,19 @@ impl Index {
         chosen: Option<&'r Selected>,
     ) -> Option<Walk<'r>> {
         let (every, linked) = (rows.len(), self.graph.linked());
+        let ef = ef.min(linked.max(1)); // there are no more candidates, and memory is taken for them at once
         let by_cells = Cells::cost(linked, matches, ef);
         let cells = self.cells.as_deref().filter(|cells| cells.serve(linked));
         let cells = cells.zip(chosen).map(|(cells, selected)| InCells { cells, selected });
         let walks = cost::walks(&self.graph, matches, ef);
-        let at_once = !walks && by_cells < matches;
-        // of states that cells could not tell apart there would be no others
-        let sound = self.cells.as_ref().is_none_or(|cells| cells.are_sound());
-        let worth = chosen.is_some() && linked > 0 && by_cells < matches && sound;
+        let again = chosen.is_some_and(Selected::is_asked_again);
+        let at_once = !walks && again && by_cells < matches;
+        // where cells could not tell what is near, new ones could not either
+        let tell = self.cells.as_ref().is_none_or(|cells| cells.can_tell());
+        let worth = chosen.is_some() && linked > 0 && by_cells < matches && tell;
         let lacking = worth.then_some(&self.lacks_cells);
         if !walks && (!at_once || cells.is_none()) {
-            lacking.inspect(|lacking| lacking.store(true, Ordering::Relaxed));
+            lacking.filter(|_| at_once).inspect(|lacking| lacking.store(true, Ordering::Relaxed));
             return None;
         }
         let otherwise = if cells.is_some() { by_cells.min(matches) } else { matches };

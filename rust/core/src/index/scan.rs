@@ -242,9 +242,9 @@ impl Scan<'_> {
         let by_cells = |or_walk: bool, scratch: &mut GraphScratch, found: &mut Vec<_>| {
             let asked = cells.zip(admit);
             asked.map_or(Told::Around, |(InCells { cells, selected }, Admitted { rows, .. })| {
-                let arranged = selected.arranged(cells);
-                let (state, k) = (self.query, self.k);
-                let wanted = Wanted { state, k, ef, admit: rows, arranged, or_walk };
+                let arranged = &|| selected.arranged(cells);
+                let (state, k, matches) = (self.query, self.k, selected.count);
+                let wanted = Wanted { state, k, ef, admit: rows, matches, arranged, or_walk };
                 cells.search(self.graph, prepared, &wanted, scratch, found)
             })
         };

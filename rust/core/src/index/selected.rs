@@ -22,12 +22,19 @@ pub(super) struct Selected {
     pub(super) count: usize,
     /// The same as the index's cells have them, if they were asked.
     arranged: OnceLock<Arranged>,
+    /// There once the filter was asked again.
+    again: OnceLock<()>,
 }
 
 impl Selected {
     /// The rows in the cells of the index, worked out once.
     pub(super) fn arranged(&self, cells: &Cells) -> &Arranged {
         self.arranged.get_or_init(|| cells.arrange(&self.rows))
+    }
+
+    /// Whether the filter is asked again and again, so that it is worth arranging its rows.
+    pub(super) fn is_asked_again(&self) -> bool {
+        self.again.get().is_some()
     }
 
     /// Forgets how the rows lay in cells.
@@ -68,6 +75,7 @@ impl Selections {
         self.kept[at..].rotate_left(1);
         let kept = self.kept.last_mut()?;
         kept.changes = 0;
+        kept.selected.again.get_or_init(|| ());
         Some(Arc::clone(&kept.selected))
     }
 
@@ -78,7 +86,9 @@ impl Selections {
         }
         let oldest = (self.kept.len() == KEPT).then(|| self.kept.remove(0));
         let spare = oldest.and_then(|oldest| Arc::into_inner(oldest.selected));
-        let selected = Arc::new(std::mem::replace(selected, spare.unwrap_or_default()));
+        let mut spare = spare.unwrap_or_default();
+        (spare.arranged, spare.again) = Default::default();
+        let selected = Arc::new(std::mem::replace(selected, spare));
         self.kept.push(Kept {
             filter: filter.clone(),
             criteria: Criteria::new(filter),

@@ -1,8 +1,8 @@
 //! What happens behind the commits: one thread of an open store that catches up, links rows into the graph, rebuilds it
-//! when a fifth of it is dead, and keeps the sidecar.
+//! when a fifth of it is dead, makes cells of it when filters need them, and keeps the sidecar.
 //!
 //! It is started when a graph is first due and ends with `close`. Readers and writers never wait for it: it links on a
-//! graph that is shared without a lock and takes the mirror's lock only to read its size and to swap a rebuilt graph in.
+//! graph that is shared without a lock and takes the mirror's lock only to read its size and to hand over a rebuilt graph or cells.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -203,7 +203,7 @@ impl Open {
         let _ = self.linker.wake(self, false);
     }
 
-    /// Links until nothing is left, and saves what is worth it.
+    /// Links until nothing is left, makes the cells that were missed, and saves what is worth it.
     fn link_all(&self, occasion: Occasion) -> Result<()> {
         let pool = self.pool()?;
         loop {
@@ -219,7 +219,7 @@ impl Open {
                 let Some(kept) = graph.consolidated(&live, &pool, &self.stop) else {
                     return Ok(());
                 };
-                let mut mirror = self.mirror.write().expect(UNPOISONED);
+                let mut mirror = self.mirror_to_change();
                 mirror.index.swap(&graph, kept, &live);
             } else if graph.linked() < graph.len() {
                 graph.link(usize::MAX, &pool, &self.stop);
@@ -242,15 +242,15 @@ impl Open {
         })?;
         let Some(old) = old else { return Ok(false) };
         if let Some(cells) = Cells::of(graph, old.as_deref(), pool, &self.stop) {
-            self.mirror.write().expect(UNPOISONED).index.take_cells(graph, cells);
+            self.mirror_to_change().index.take_cells(graph, cells);
         }
         Ok(true)
     }
 }
 
 impl Store {
-    /// Waits until every committed row is in the index and, where there is a graph, linked into it; the index is saved
-    /// if enough of it changed. `poll` is asked now and then; an error from it ends the waiting, not the work.
+    /// Waits until every committed row is in the index and, where there is a graph, linked into it, and until there are
+    /// cells if a filter would have needed them; the index is saved if enough of it changed. `poll` is asked now and then; an error from it ends the waiting, not the work.
     pub fn flush(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let open = self.enter()?;
         let tended = open.in_sync(|_, mirror| Ok(open.is_tended(&mirror.index)))?;
@@ -265,7 +265,7 @@ impl Store {
     pub fn rebuild_index(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let open = self.enter()?;
         {
-            let mut mirror = open.mirror.write().expect(UNPOISONED);
+            let mut mirror = open.mirror_to_change();
             *mirror = super::Mirror::anew(&self.facts);
         }
         drop(open);

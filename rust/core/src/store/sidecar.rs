@@ -207,7 +207,7 @@ impl Open {
         writer.finish(path, &header)?;
         let Some(written) = Sidecar::open(path)? else { return Ok(()) };
         if written.header == header {
-            let mut mirror = self.mirror.write().expect(UNPOISONED);
+            let mut mirror = self.mirror_to_change();
             mirror.index.saved_as(&graph, Copy::of(written)?);
         }
         Ok(())
@@ -216,7 +216,7 @@ impl Open {
     /// Whether another process saved as much as this one has to save, after this one last looked.
     fn is_saved_elsewhere(&self, before: Option<&Header>, ours: &Header) -> bool {
         let Some(before) = before else { return false };
-        let mut mirror = self.mirror.write().expect(UNPOISONED);
+        let mut mirror = self.mirror_to_change();
         let Some(at) = mirror.at else { return false };
         let known = mirror.index.copy().map(|copy| copy.header().generation);
         let same = |header: &Header| {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{RwLockWriteGuard, TryLockError};
+use std::time::Duration;
 
 use rusqlite::Row;
 
@@ -22,6 +24,9 @@ use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::index::{Entry, Index};
 
 const DOING: &str = "reading rows into the index";
+
+/// How long whoever changes the mirror waits before it looks again: a search takes about as long.
+const BREATH: Duration = Duration::from_micros(50);
 
 /// What [`entry`] is made of, and the state, of the rows from a key on.
 pub(super) const ROWS: &str =
@@ -111,11 +116,23 @@ impl Open {
         Ok(mirror.at.is_some_and(|at| at >= position).then(|| work(&mirror)))
     }
 
+    /// The mirror for whoever changes it. It waits without standing in line: the lock lets nobody read behind a writer that
+    /// waits, and of those who read already some wait for threads of the pool, which may be about to read themselves.
+    pub(super) fn mirror_to_change(&self) -> RwLockWriteGuard<'_, Mirror> {
+        loop {
+            match self.mirror.try_write() {
+                Ok(mirror) => return mirror,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(BREATH),
+                Err(TryLockError::Poisoned(_)) => panic!("{UNPOISONED}"),
+            }
+        }
+    }
+
     fn catch_up(&self, reader: &Reader, to: Position, halt: Option<&Halt>) -> Result<()> {
         let (rows, tended) = {
             let mut mirror = match halt {
                 Some(halt) => halt.take(|| self.mirror.try_write())?,
-                None => self.mirror.write().expect(UNPOISONED),
+                None => self.mirror_to_change(),
             };
             let moved = mirror.catch_up(reader, self, to);
             self.awake.store(moved.is_ok(), Ordering::Relaxed);

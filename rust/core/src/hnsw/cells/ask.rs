@@ -11,14 +11,13 @@ use crate::kernel::score::{GROUP, Group, SketchQuery, fetch};
 use crate::metric::Metric;
 
 use super::super::codec::Coarse;
-use super::super::filter::few;
+use super::super::filter::{few, has};
 use super::super::scratch::{GraphScratch, Near, Pool, give};
 use super::super::{Graph, NodeId, Prepared};
-use super::make::unit;
 use super::{Arranged, Cells, project};
 
 /// What is asked of cells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The query that was prepared.
     pub state: &'a [f32],
@@ -28,8 +27,10 @@ pub struct Wanted<'a> {
     pub ef: usize,
     /// The rows that may be answers,
     pub admit: &'a Bits,
-    /// and as [`Cells::arrange`] has them.
-    pub arranged: &'a Arranged,
+    /// how many they are,
+    pub matches: usize,
+    /// and where they are as [`Cells::arrange`] has them, which is not asked for before it is needed.
+    pub arranged: &'a dyn Fn() -> &'a Arranged,
     /// Whether to leave the question to a walk if there are matches enough around the query.
     pub or_walk: bool,
 }
@@ -56,7 +57,7 @@ const FIRST: f64 = 8.0;
 const SCORED: usize = 9;
 
 /// The share of the nearest that may be in cells which are not looked into, at 50 candidates.
-const MISSED: f64 = 0.015;
+const MISSED: f64 = 0.01;
 
 /// How many standard deviations of the sketches' error the last row that is scored has to be behind the nearest ones.
 const APART: f64 = 1.0;
@@ -87,7 +88,7 @@ pub(in super::super) struct Scratch {
     estimates: [f32; GROUP],
     /// and how that differs from the middle.
     spread: Spread,
-    /// The best rows by their sketches, more than twice so many never for long,
+    /// The best rows by their sketches, never many more than twice so many,
     found: Vec<Near>,
     keep: usize,
     /// and what would not be among them.
@@ -133,28 +134,29 @@ impl Cells {
         scratch: &mut GraphScratch,
         out: &mut Vec<(NodeId, f32)>,
     ) -> Told {
-        let &Wanted { state, k, ef, admit, arranged, or_walk } = wanted;
+        let &Wanted { state, k, ef, admit, matches, arranged, or_walk } = wanted;
         scratch.restart(graph.len(), ef);
         let GraphScratch { pool, cells: space, .. } = scratch;
         let query = query.coarse(graph.glances.suffice(&graph.codec, &graph.params));
-        space.state.clear();
-        space.state.extend_from_slice(state);
-        if graph.params.metric == Metric::Cosine {
-            unit(&mut space.state);
-        }
-        self.rank_cells(graph.params.metric, arranged, space);
-        if or_walk && !self.is_scarce(arranged, &space.middles) {
+        let metric = graph.params.metric;
+        space.take(state, metric);
+        self.rank_centres(metric, space);
+        if or_walk && !self.is_scarce(admit, matches, &space.middles) {
             return Told::Around;
         }
+        let arranged = arranged();
+        space.list_cells(arranged);
         let blur = self.blur * space.project(self);
+        if !blur.is_finite() {
+            return Told::Unable;
+        }
         (space.keep, space.spread) = (scored(ef), Spread::default());
-        let matches = arranged.counts.iter().map(|&count| count as usize).sum::<usize>();
-        let first = ((FIRST * (matches as f64).sqrt()) as usize).max(2 * ef);
+        let first = ((FIRST * (arranged.matches as f64).sqrt()) as usize).max(2 * ef);
         let mut cells = std::mem::take(&mut space.cells);
         let missed = MISSED * k as f64 * 50.0 / ef as f64;
         let mut done = self.look_into(&mut cells, first, arranged, space);
         while done < cells.len() {
-            space.score(graph, &query, (3 * k).min(space.keep));
+            space.score(graph, &query, k.saturating_mul(3).min(space.keep));
             let (rest, bound) = (&mut cells[done..], space.kth(k));
             let normal = space.spread.normal(blur);
             let more = self.worth(rest, bound, missed, normal, &arranged.counts);
@@ -174,20 +176,21 @@ impl Cells {
         for (&node, &cost) in space.nodes.iter().zip(&space.costs) {
             pool.insert(Near::new(cost, node));
         }
-        let last = space.found.get(space.keep).map(|near| f64::from(near.cost()));
-        if last.is_some_and(|last| last < space.kth(k) + APART * blur.sqrt()) {
+        let (last, kth) = (space.last(), space.kth(k));
+        // costs that are no numbers, or beyond them
+        let lost = pool.items().len() < ef.min(arranged.matches) || kth == f64::NEG_INFINITY;
+        let unable = lost || last < kth + APART * blur.sqrt();
+        self.note(unable);
+        if unable {
             return Told::Unable;
         }
         self.add_outside(graph, &query, admit, pool, space);
-        if pool.items().len() < ef.min(matches) {
-            return Told::Unable; // costs that are no numbers
-        }
         give(pool.items(), |cost| graph.distance(cost), out);
         Told::Found
     }
 
     /// Whether fewer rows match in the nearest cells than elsewhere.
-    fn is_scarce(&self, arranged: &Arranged, middles: &[f32]) -> bool {
+    fn is_scarce(&self, admit: &Bits, matches: usize, middles: &[f32]) -> bool {
         let mut nearest = [Near::new(f32::INFINITY, 0); AROUND];
         for (cell, &cost) in (0..).zip(middles) {
             let mut near = Near::new(cost, cell);
@@ -197,11 +200,13 @@ impl Cells {
                 }
             }
         }
-        let count = |counts: &[u32]| -> usize {
-            nearest.iter().map(|near| counts[near.node() as usize] as usize).sum()
-        };
-        let matches: usize = arranged.counts.iter().map(|&count| count as usize).sum();
-        few(count(&arranged.counts), count(&self.sizes), matches as f64 / self.rows as f64)
+        let (mut met, mut matching) = (0, 0);
+        for near in nearest.iter().filter(|near| near.cost() < f32::INFINITY) {
+            let members = self.members_of(near.node() as usize);
+            met += members.len();
+            matching += members.iter().filter(|row| has(admit, **row)).count();
+        }
+        few(matching, met, matches as f64 / admit.len() as f64)
     }
 
     /// Scores the rows that were linked after the cells were made.
@@ -224,9 +229,9 @@ impl Cells {
         }
     }
 
-    /// Leaves the cells that have matches in `space.cells`, with what their middles cost, in no order.
-    fn rank_cells(&self, metric: Metric, arranged: &Arranged, space: &mut Scratch) {
-        let Scratch { state, prepared, middles, cells, nodes, .. } = space;
+    /// Leaves in `space.middles` what the centres cost.
+    fn rank_centres(&self, metric: Metric, space: &mut Scratch) {
+        let Scratch { state, prepared, middles, nodes, .. } = space;
         self.centres.ask(state, prepared, nodes, middles);
         match metric {
             Metric::Dot => {}
@@ -237,11 +242,6 @@ impl Cells {
                 both.for_each(|(cost, half)| *cost = square + 2.0 * (*cost + half));
             }
         }
-        cells.clear();
-        let all = (0..).zip(middles.iter().zip(&arranged.counts));
-        cells.extend(
-            all.filter(|(_, (_, count))| **count > 0).map(|(at, (cost, _))| Near::new(*cost, at)),
-        );
     }
 
     /// Looks into the nearest cells until there were so many matches. How many cells that were: they are the first now.
@@ -290,11 +290,11 @@ impl Cells {
                 each(matching, |at| spread.add(costs[at] - middle));
             }
             each(near & matching, |at| found.push(Near::new(costs[at], self.members[first + at])));
-        }
-        if found.len() > 2 * *keep {
-            let (_, worst, _) = found.select_nth_unstable(*keep);
-            *bar = worst.cost();
-            found.truncate(*keep);
+            if found.len() > 2 * *keep {
+                let (_, worst, _) = found.select_nth_unstable(*keep);
+                *bar = worst.cost();
+                found.truncate(*keep);
+            }
         }
         arranged.counts[cell as usize] as usize
     }
@@ -309,6 +309,32 @@ fn each(mut word: u32, mut name: impl FnMut(usize)) {
 }
 
 impl Scratch {
+    /// Takes a query, divided by its length where lengths do not count.
+    fn take(&mut self, query: &[f32], metric: Metric) {
+        self.state.clear();
+        self.state.extend_from_slice(query);
+        let norm = Kernel::best().products(query, query).1.sqrt();
+        if metric == Metric::Cosine && norm > 0.0 {
+            for x in &mut self.state {
+                *x = (f64::from(*x) / norm) as f32;
+            }
+        }
+    }
+
+    /// Lists the cells that have matches, with what their centres cost, in no order.
+    fn list_cells(&mut self, arranged: &Arranged) {
+        let all = (0..).zip(self.middles.iter().zip(&arranged.counts));
+        let some = all.filter(|(_, (_, count))| **count > 0);
+        self.cells.clear();
+        self.cells.extend(some.map(|(cell, (cost, _))| Near::new(*cost, cell)));
+    }
+
+    /// What the best row costs by its sketch that was not scored by its code.
+    fn last(&self) -> f64 {
+        let last = self.found.get(self.keep).map_or(self.bar, |near| near.cost());
+        f64::from(last)
+    }
+
     /// Projects the query. The square of the length of what is projected.
     fn project(&mut self, cells: &Cells) -> f64 {
         let Self { state, projected, found, bar, .. } = self;
@@ -348,8 +374,9 @@ fn beyond() -> &'static [f64; STEPS] {
 }
 
 impl Cells {
-    /// Of the cells left, how many are worth looking into, so that the others are to be expected to hold no more than `missed`
-    /// rows that cost less than `bound`; those come first now. The costs of members are normal around that of their middle.
+    /// Of the cells left, how many are worth looking into, so that the others are to be expected to hold no more than
+    /// `missed` rows that cost less than `bound`; those come first now. The costs of members are normal around that of
+    /// their middle.
     pub(super) fn worth(
         &self,
         cells: &mut [Near],

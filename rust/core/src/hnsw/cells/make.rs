@@ -1,6 +1,6 @@
 //! How cells are made: k-means (Lloyd 1982) over a sample of the rows, then every row into the cell of its nearest centre.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
@@ -15,6 +15,9 @@ use super::{Cells, Centres, NOBODY, OUTGROWN, centres, project};
 
 /// Rows that the centres are made of, for each of them.
 const SAMPLED: usize = 64;
+
+/// Items that the pool works at together.
+const STROKE: usize = 1024;
 
 /// The least reach that a cell is taken to have, beside that of all.
 const LEAST: f64 = 0.25;
@@ -48,15 +51,12 @@ impl Cells {
         let (mut sketches, mut times, mut plus) = (Vec::new(), Vec::new(), Vec::new());
         sketches.reserve_exact(members.len() / GROUP);
         times.reserve_exact(members.len());
-        for outlines in outlines {
-            sketches.extend(outlines.sketches);
-            times.extend(outlines.times);
-            plus.extend(outlines.plus);
-        }
-        if graph.params().metric == Metric::Euclidean {
-            plus.shrink_to_fit();
-        } else {
-            plus = Vec::new();
+        for outline in outlines {
+            sketches.push(outline.sketches);
+            times.extend(outline.times);
+            if graph.params().metric == Metric::Euclidean {
+                plus.extend(outline.plus);
+            }
         }
         let squares = times.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
@@ -65,6 +65,8 @@ impl Cells {
             rows,
             made_of,
             blur: squares / rows.max(1) as f64,
+            asked: AtomicU32::new(0),
+            unable: AtomicU32::new(0),
             sound: [&times, &plus, &centres.halves, &narrow].iter().all(|numbers| finite(numbers)),
             centres,
             starts,
@@ -119,24 +121,32 @@ impl Grouped {
     }
 }
 
-/// What is kept of the members of one cell.
-#[derive(Default)]
-struct Outlines {
-    sketches: Vec<Sketches>,
-    times: Vec<f32>,
-    plus: Vec<f32>,
+/// What is kept of a group of members.
+#[derive(Clone, Default)]
+struct Outline {
+    cell: usize,
+    sketches: Sketches,
+    times: [f32; GROUP],
+    /// Zeros, but for Euclid.
+    plus: [f32; GROUP],
     /// The sum of the squared lengths of what they add to the centre.
     squares: f64,
 }
 
 /// How much nearer the members of each cell are to its centre than those of all, by the root of the mean square. No cell
 /// is taken for much narrower than others.
-fn narrow(outlines: &[Outlines], sizes: &[u32]) -> Vec<f32> {
+fn narrow(outlines: &[Outline], sizes: &[u32]) -> Vec<f32> {
+    let mut squares = vec![0.0; sizes.len()];
+    for outline in outlines {
+        squares[outline.cell] += outline.squares;
+    }
     let mean = |squares: f64, count: u32| squares / f64::from(count.max(1));
-    let all = mean(outlines.iter().map(|outlines| outlines.squares).sum(), sizes.iter().sum());
-    let each = outlines.iter().zip(sizes).map(|(one, &size)| mean(one.squares, size));
-    each.map(|one| if all > 0.0 { 1.0 / (one / all).sqrt().max(LEAST) as f32 } else { 1.0 })
-        .collect()
+    let all = mean(squares.iter().sum(), sizes.iter().sum());
+    let one = |(&squares, &size): (&f64, &u32)| match mean(squares, size) / all {
+        ratio if all > 0.0 => 1.0 / ratio.sqrt().max(LEAST) as f32,
+        _ => 1.0,
+    };
+    squares.iter().zip(sizes).map(one).collect()
 }
 
 /// What cells are made with.
@@ -158,8 +168,14 @@ impl Making<'_> {
             let ended = self.stop.load(Ordering::Relaxed);
             (!ended).then(|| work(space, at, item))
         };
-        let items = items.par_iter().enumerate().with_max_len(64);
-        self.pool.run(|| items.map_init(Space::default, one).collect())
+        let mut done = Vec::with_capacity(items.len());
+        // a stroke at a time: others wait for the pool meanwhile
+        for (stroke, items) in (0..).step_by(STROKE).zip(items.chunks(STROKE)) {
+            let items = items.par_iter().enumerate().map(|(at, item)| (stroke + at, item));
+            let all = items.with_max_len(16).map_init(Space::default, one);
+            done.append(&mut self.pool.run(|| all.collect::<Option<Vec<T>>>())?);
+        }
+        Some(done)
     }
 
     /// The centres of the first rows. They begin at rows that are spread evenly.
@@ -206,55 +222,43 @@ impl Making<'_> {
         })
     }
 
-    /// What is kept of the members of every cell.
-    fn outlines(
-        &self,
-        starts: &[u32],
-        members: &[u32],
-        centres: &Centres,
-    ) -> Option<Vec<Outlines>> {
-        let spans: Vec<&[u32]> = starts.windows(2).collect();
-        self.each(&spans, |space, cell, span| {
+    /// What is kept of every group of members.
+    fn outlines(&self, starts: &[u32], members: &[u32], centres: &Centres) -> Option<Vec<Outline>> {
+        let cells = starts.windows(2).enumerate();
+        let groups: Vec<(usize, &[u32])> = cells
+            .flat_map(|(cell, span)| {
+                let members = &members[span[0] as usize..span[1] as usize];
+                members.chunks(GROUP).map(move |group| (cell, group))
+            })
+            .collect();
+        self.each(&groups, |space, _, &(cell, group)| {
             centres.restore(cell, space);
-            let mut outlines = Outlines::default();
-            for group in members[span[0] as usize..span[1] as usize].chunks(GROUP) {
-                let mut sketches = Sketches::default();
-                for (nth, &row) in group.iter().enumerate() {
-                    self.outline(row, nth, space, &mut sketches, &mut outlines);
-                }
-                outlines.sketches.push(sketches);
+            let mut outline = Outline { cell, ..Outline::default() };
+            for (nth, &row) in group.iter().enumerate().filter(|(_, row)| **row != NOBODY) {
+                self.add_to(&mut outline, nth, row, space);
             }
-            outlines
+            outline
         })
     }
 
     /// Adds a member of the cell whose centre is in the space.
-    fn outline(
-        &self,
-        row: u32,
-        nth: usize,
-        space: &mut Space,
-        sketches: &mut Sketches,
-        into: &mut Outlines,
-    ) {
-        if row == NOBODY {
-            into.times.push(0.0);
-            into.plus.push(0.0);
-            return;
-        }
+    fn add_to(&self, outline: &mut Outline, nth: usize, row: u32, space: &mut Space) {
         let square = |x: &[f32]| Kernel::best().products(x, x).1;
+        let euclidean = self.graph.params().metric == Metric::Euclidean;
         space.restore(self.graph, row);
         let Space { state, centre, .. } = space;
-        into.plus.push((square(state) - square(centre)) as f32);
+        if euclidean {
+            outline.plus[nth] = (square(state) - square(centre)) as f32;
+        }
         state.iter_mut().zip(centre).for_each(|(x, middle)| *x -= *middle);
         let rest = square(state);
-        into.squares += rest;
+        outline.squares += rest;
         project(self.rotation, state);
-        sketches.set(nth, state.iter().map(|x| x.is_sign_positive()));
+        outline.sketches.set(nth, state.iter().map(|x| x.is_sign_positive()));
         let sum: f64 = state.iter().map(|x| f64::from(x.abs())).sum();
-        let weight = if sum > 0.0 { rest / sum } else { 0.0 };
-        let twice = if self.graph.params().metric == Metric::Euclidean { 2.0 } else { 1.0 };
-        into.times.push((-twice * weight) as f32);
+        // what f32 does not hold is no number, here and for whoever looks whether all are
+        let weight = if rest == 0.0 { 0.0 } else { rest / sum };
+        outline.times[nth] = (if euclidean { -2.0 } else { -1.0 } * weight) as f32;
     }
 }
 
@@ -270,11 +274,13 @@ struct Space {
 }
 
 impl Space {
-    /// Leaves a row's state in the space, as its code has it, of length one where lengths do not count.
+    /// Leaves a row's state in the space, as its code has it, divided by its length where lengths do not count.
     fn restore(&mut self, graph: &Graph, row: u32) {
-        graph.restore(row, &mut self.code, &mut self.state);
-        if graph.params().metric == Metric::Cosine {
-            unit(&mut self.state);
+        let norm = graph.restore(row, &mut self.code, &mut self.state);
+        if graph.params().metric == Metric::Cosine && norm > 0.0 {
+            for x in &mut self.state {
+                *x /= norm;
+            }
         }
     }
 }
@@ -309,15 +315,5 @@ impl Centres {
         let far = costs.iter().zip(&self.halves).map(|(cost, half)| cost + half);
         let nearest = (0..).zip(far).min_by(|a, b| a.1.total_cmp(&b.1));
         nearest.map_or(0, |(cell, _)| cell)
-    }
-}
-
-/// A vector of length one; zeros stay.
-pub(super) fn unit(state: &mut [f32]) {
-    let norm = Kernel::best().products(state, state).1.sqrt();
-    if norm > 0.0 {
-        for x in state {
-            *x = (f64::from(*x) / norm) as f32;
-        }
     }
 }

@@ -17,13 +17,14 @@ mod make;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::bits::Bits;
 use crate::kernel::distance::Kernel;
-#[cfg(doc)]
-use crate::kernel::score::GROUP;
-use crate::kernel::score::{self, SKETCHED, Sketches};
+use crate::kernel::score::{self, GROUP, SKETCHED, Sketches};
 use crate::metric::Metric;
 
+use super::filter::has;
 use super::params::{Params, Quantization};
 use super::rotation::Rotation;
 use super::{Graph, Prepared};
@@ -41,6 +42,9 @@ const OUTSIDE: usize = 32;
 
 /// Where more than one in so many are outside, cells are not asked: those have to be looked at one by one.
 const UNSERVED: usize = 8;
+
+/// So many questions may go unanswered before cells are given up; asking in vain costs as much as asking.
+const PATIENCE: u32 = 16;
 
 /// Once there are so many times the rows that the centres were made of, new ones are made.
 const OUTGROWN: usize = 2;
@@ -74,6 +78,9 @@ pub struct Cells {
     /// The mean square of `times`.
     blur: f64,
     rotation: Rotation,
+    /// Questions, and those that could not be answered.
+    asked: AtomicU32,
+    unable: AtomicU32,
     /// False where f32 was too small for the states: nothing can be said of any row.
     sound: bool,
 }
@@ -81,10 +88,12 @@ pub struct Cells {
 /// The matches of one filter, as the cells have them.
 #[derive(Clone, Debug, Default)]
 pub struct Arranged {
-    /// A bit for every member.
-    members: Bits,
-    /// How many of each cell.
+    /// A bit for every member, group by group.
+    groups: Vec<u32>,
+    /// How many of each cell,
     counts: Vec<u32>,
+    /// and of all.
+    matches: usize,
     /// Rows that the cells have.
     rows: usize,
 }
@@ -97,12 +106,12 @@ impl Arranged {
 
     /// Those of the group at `first`, which is in the lowest bit.
     fn group(&self, first: usize) -> u32 {
-        (self.members.words()[first / 64] >> (first % 64)) as u32
+        self.groups[first / GROUP]
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.members.bytes() + 4 * self.counts.capacity()
+        4 * (self.groups.capacity() + self.counts.capacity())
     }
 }
 
@@ -132,37 +141,49 @@ impl Cells {
     /// What a search costs that is answered by cells, made or not, in rows of a scan of matches.
     ///
     /// Measured at 100,000 rows of 768 dimensions (AVX2, ef = 50): questions whose matches are all about took as long as
-    /// scans of 2,400 rows where 2,000 match and of 3,600 where 5,000 do. A centre takes somewhat less than a row of a scan,
-    /// a row that is scored somewhat more.
+    /// scans of 2,400 rows where 2,000 match, of 2,900 to 3,900 where 5,000 do and of 2,600 to 4,000 where 20,000 do.
     pub fn cost(rows: usize, matches: usize, ef: usize) -> usize {
-        let seen = 30.0 * (matches as f64).sqrt();
-        (0.8 * centres(rows) as f64 + 0.4 * seen + 1.8 * ask::scored(ef) as f64) as usize + 400
+        let seen = 21.0 * (matches as f64).sqrt();
+        (0.8 * centres(rows) as f64 + seen + 1.8 * ask::scored(ef) as f64) as usize + 150
     }
 
-    /// Whether they can tell anything.
-    pub fn are_sound(&self) -> bool {
-        self.sound
+    /// Whether they could tell what is near for most of what was asked.
+    pub fn can_tell(&self) -> bool {
+        let counts = [&self.asked, &self.unable].map(|count| count.load(Ordering::Relaxed));
+        let [asked, unable] = counts;
+        self.sound && unable <= asked / 4 + PATIENCE
     }
 
-    /// Whether they are worth asking: nearly all linked rows are in them.
+    /// Whether they are worth asking: they can tell, and nearly all linked rows are in them.
     pub fn serve(&self, linked: usize) -> bool {
-        self.sound && linked <= self.rows + self.rows / UNSERVED
+        self.can_tell() && linked <= self.rows + self.rows / UNSERVED
     }
 
     /// The rows of a filter as the cells have them: worth keeping as long as the filter is asked for.
     pub fn arrange(&self, rows: &Bits) -> Arranged {
-        let members: Bits = self
-            .members
-            .iter()
-            .map(|&row| (row as usize) < rows.len() && rows.get(row as usize))
-            .collect();
-        let spans = self.starts.windows(2);
-        let counts = spans.map(|span| {
-            let [start, end] = [span[0], span[1]].map(|at| at as usize);
-            (start..end).filter(|&at| members.get(at)).count() as u32
-        });
-        let counts = counts.collect();
-        Arranged { members, counts, rows: self.rows }
+        let group = |members: &[u32]| {
+            let bits = (0..).zip(members).map(|(at, &row)| u32::from(has(rows, row)) << at);
+            bits.fold(0, |all, bit| all | bit)
+        };
+        let groups: Vec<u32> = self.members.chunks(GROUP).map(group).collect();
+        let ones = |span: &[u32]| {
+            let [start, end] = [span[0], span[1]].map(|at| at as usize / GROUP);
+            groups[start..end].iter().map(|group| group.count_ones()).sum()
+        };
+        let counts: Vec<u32> = self.starts.windows(2).map(ones).collect();
+        let matches = counts.iter().map(|&count| count as usize).sum();
+        Arranged { groups, counts, matches, rows: self.rows }
+    }
+
+    /// The rows of a cell.
+    fn members_of(&self, cell: usize) -> &[u32] {
+        &self.members[self.starts[cell] as usize..][..self.sizes[cell] as usize]
+    }
+
+    /// Notes whether a question could not be answered.
+    fn note(&self, unable: bool) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.unable.fetch_add(u32::from(unable), Ordering::Relaxed);
     }
 }
 
@@ -204,7 +225,7 @@ impl Centres {
         nodes.clear();
         nodes.extend(0..self.len() as u32);
         costs.resize(self.len(), 0.0);
-        // a centre is the mean of many rows, and a half of its code as good as the whole
+        // what the lower halves would add is little beside what sketches leave out
         let query = prepared.coarse(self.graph.codec.splits());
         self.graph.costs(&query, nodes, costs);
     }

@@ -67,7 +67,8 @@ impl SketchQuery {
         let peak = vector.iter().fold(0.0_f32, |peak, x| peak.max(x.abs()));
         self.step = if peak > 0.0 { peak / f32::from(PEAK) } else { 1.0 };
         for (nibble, four) in vector.as_chunks::<4>().0.iter().enumerate() {
-            let numbers = four.map(|x| (x / self.step).round() as i32);
+            let numbers = four
+                .map(|x| (x / self.step).round().clamp(-f32::from(PEAK), f32::from(PEAK)) as i32);
             let mut sums = [LIFT - numbers.iter().sum::<i32>(); 16];
             for (bit, x) in numbers.iter().enumerate() {
                 for less in 0..1 << bit {
