@@ -54,10 +54,14 @@ const AROUND: usize = 3;
 const FIRST: f64 = 8.0;
 
 /// Rows that are scored by their codes, for each candidate that is wanted.
-const SCORED: usize = 9;
+const SCORED: usize = 8;
 
 /// The share of the nearest that may be in cells which are not looked into, at 50 candidates.
-const MISSED: f64 = 0.01;
+const MISSED: f64 = 0.05;
+
+/// How much wider than measured the spread around a centre is taken to be: far from the middle there are more rows than a
+/// normal distribution has.
+const TAILS: f64 = 1.1;
 
 /// How many standard deviations of the sketches' error the last row that is scored has to be behind the nearest ones.
 const APART: f64 = 1.0;
@@ -112,11 +116,12 @@ impl Spread {
         self.squares += x * x;
     }
 
-    /// The mean and the standard deviation, less what the sketches add to it.
+    /// The mean and the standard deviation, without what the sketches add to it, for the tails that rows have.
     fn normal(&self, blur: f64) -> (f64, f64) {
         let [sum, squares] = [self.sum, self.squares].map(|x| f64::from(x / self.count.max(1.0)));
         let (mean, variance) = (sum, squares - sum * sum);
-        (mean, (variance - blur).max(variance / 16.0).max(f64::MIN_POSITIVE).sqrt())
+        let deviation = (variance - blur).max(variance / 16.0).max(f64::MIN_POSITIVE).sqrt();
+        (mean, TAILS * deviation)
     }
 }
 
