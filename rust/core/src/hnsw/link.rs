@@ -233,6 +233,14 @@ impl Graph {
         (self.rows.code(node as usize), self.facts(node))
     }
 
+    /// Leaves in `state` what the code of a row stands for; `space` is where a code is put together. The length of the
+    /// row itself.
+    pub(super) fn restore(&self, node: u32, space: &mut Vec<Line>, state: &mut Vec<f32>) -> f32 {
+        let (code, facts) = self.coded(node);
+        self.codec.restore(code, &facts, space, state);
+        facts.shape.norm
+    }
+
     /// Lends the memory to work in.
     pub(super) fn with_space<T>(&self, work: impl FnOnce(&mut Space) -> T) -> T {
         let kept = self.spaces.lock().expect(UNPOISONED).pop();

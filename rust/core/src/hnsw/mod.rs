@@ -357,14 +357,6 @@ impl Graph {
         }
     }
 
-    /// Leaves in `state` what the code of a row stands for; `space` is where a code is put together. The length of the
-    /// row itself.
-    fn restore(&self, node: u32, space: &mut Vec<Line>, state: &mut Vec<f32>) -> f32 {
-        let (code, facts) = self.coded(node);
-        self.codec.restore(code, &facts, space, state);
-        facts.shape.norm
-    }
-
     /// The cost of each row, from memory that may be far: rows are fetched while others are scored.
     fn costs(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {

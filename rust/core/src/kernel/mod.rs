@@ -5,6 +5,7 @@ pub mod distance;
 pub mod gemm;
 pub mod halves;
 pub mod score;
+pub mod sketch;
 pub mod wide;
 
 use std::sync::OnceLock;

@@ -2,7 +2,8 @@
 //! when a fifth of it is dead, makes cells of it when filters need them, and keeps the sidecar.
 //!
 //! It is started when a graph is first due and ends with `close`. Readers and writers never wait for it: it links on a
-//! graph that is shared without a lock and takes the mirror's lock only to read its size and to hand over a rebuilt graph or cells.
+//! graph that is shared without a lock and takes the mirror's lock only to read its size and to hand over a rebuilt graph
+//! or cells.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -250,7 +251,8 @@ impl Open {
 
 impl Store {
     /// Waits until every committed row is in the index and, where there is a graph, linked into it, and until there are
-    /// cells if a filter would have needed them; the index is saved if enough of it changed. `poll` is asked now and then; an error from it ends the waiting, not the work.
+    /// cells if a filter would have needed them; the index is saved if enough of it changed. `poll` is asked now and
+    /// then; an error from it ends the waiting, not the work.
     pub fn flush(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let open = self.enter()?;
         let tended = open.in_sync(|_, mirror| Ok(open.is_tended(&mirror.index)))?;

@@ -7,7 +7,8 @@ use puruspe::erfc;
 
 use crate::bits::Bits;
 use crate::kernel::distance::Kernel;
-use crate::kernel::score::{GROUP, Group, SketchQuery, fetch};
+use crate::kernel::score::fetch;
+use crate::kernel::sketch::{GROUP, Group, SketchQuery};
 use crate::metric::Metric;
 
 use super::super::codec::Coarse;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rayon::prelude::*;
 
 use crate::kernel::distance::{Kernel, Line};
-use crate::kernel::score::{self, GROUP, SKETCHED, Sketches};
+use crate::kernel::sketch::{self, GROUP, SKETCHED, Sketches};
 use crate::metric::Metric;
 use crate::pool::Pool;
 
@@ -61,7 +61,7 @@ impl Cells {
         let squares = times.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
         Some(Self {
-            kernel: score::Kernel::best(),
+            kernel: sketch::Kernel::best(),
             rows,
             made_of,
             blur: squares / rows.max(1) as f64,

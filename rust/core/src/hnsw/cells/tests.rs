@@ -107,7 +107,7 @@ fn every_linked_row_is_in_one_cell_whatever_the_threads() {
     for (span, &size) in cells.starts.windows(2).zip(&cells.sizes) {
         let cell = &cells.members[span[0] as usize..span[1] as usize];
         assert_eq!(cell.iter().filter(|&&row| row != NOBODY).count(), size as usize);
-        assert!(cell.len().is_multiple_of(score::GROUP) && cell[..size as usize].is_sorted());
+        assert!(cell.len().is_multiple_of(GROUP) && cell[..size as usize].is_sorted());
     }
 }
 

@@ -11,7 +11,6 @@
 //! all upper halves.
 
 mod scalar;
-mod sketch;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +23,6 @@ use super::distance::Line;
 use super::{Isa, halves};
 
 pub(crate) use scalar::floats;
-pub use sketch::{GROUP, Group, SKETCHED, SketchQuery, Sketches};
 
 /// Numbers in a line that holds f32.
 pub const FLOATS: usize = Line::LEN / 4;
@@ -34,7 +32,6 @@ pub const BITS: usize = Line::LEN * 8;
 
 type Sums = fn(&[&[Line]], &[Line], &mut [i32]);
 type Join = fn(&[Line], &mut Vec<Line>);
-type Estimate = fn(&Group<'_>, &SketchQuery, f32, &mut [f32; GROUP]) -> u32;
 type Floats = fn(&[&[Line]], &[Line], &mut [f32]);
 
 /// The kernels of one instruction set. Ask for it once and keep it.
@@ -44,7 +41,6 @@ pub struct Kernel {
     bytes: Sums,
     uppers: Sums,
     signs: Sums,
-    estimate: Estimate,
     products: Floats,
     squares: Floats,
 }
@@ -55,7 +51,6 @@ impl Kernel {
         bytes: scalar::bytes,
         uppers: scalar::uppers,
         signs: scalar::signs,
-        estimate: sketch::estimate,
         products: scalar::products,
         squares: scalar::squares,
     };
@@ -101,19 +96,6 @@ impl Kernel {
     pub fn signs(self, rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         check(rows, query.len().div_ceil(8), out.len());
         (self.signs)(rows, query, out);
-    }
-
-    /// Sets the cost of every row of a group: the sum of the query's numbers, each with the row's sign, times what a unit is
-    /// worth and what the row multiplies it with, and what is added. Which of them are below `bar`: the first row's bit is
-    /// the lowest. Every set gives the same bits.
-    pub fn estimate(
-        self,
-        group: &Group<'_>,
-        query: &SketchQuery,
-        bar: f32,
-        costs: &mut [f32; GROUP],
-    ) -> u32 {
-        (self.estimate)(group, query, bar, costs)
     }
 
     /// For every row the sum of `row[i] * query[i]`, all little-endian f32.

@@ -10,7 +10,7 @@ use std::arch::aarch64::{
 use super::super::distance::Line;
 use super::super::distance::neon::joined;
 use super::super::halves;
-use super::{Kernel, LIFT, scalar, sketch};
+use super::{Kernel, LIFT, scalar};
 
 pub(super) const KERNEL: Kernel = Kernel {
     join: halves::join,
@@ -19,7 +19,6 @@ pub(super) const KERNEL: Kernel = Kernel {
     // SAFETY: as above.
     uppers: |rows, query, out| unsafe { uppers(rows, query, out) },
     signs: scalar::signs,
-    estimate: sketch::estimate,
     products: scalar::products,
     squares: scalar::squares,
 };

@@ -3,7 +3,14 @@
 //! Thirty-two rows lie together, so that one instruction looks up four signs of all of them (André, Kermarrec and Le
 //! Scouarnec 2015): a table of sixteen says what four numbers of the query sum up to, whatever the signs.
 
-use super::super::distance::Line;
+mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::Isa;
+use super::distance::Line;
 
 /// Signs in a sketch.
 pub const SKETCHED: usize = 256;
@@ -21,13 +28,13 @@ const PEAK: i8 = 7;
 const LIFT: i32 = 4 * PEAK as i32;
 
 /// The same for all look-ups of a row.
-pub(super) const LIFTED: i32 = 2 * BYTES as i32 * LIFT;
+const LIFTED: i32 = 2 * BYTES as i32 * LIFT;
 
 /// The signs of some rows: a first byte of each, then a second byte of each, and so on. A row's sign `i` is bit `i % 8` of
 /// its byte `i / 8`.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-pub struct Sketches(pub(super) [[u8; GROUP]; BYTES]);
+pub struct Sketches([[u8; GROUP]; BYTES]);
 
 impl Default for Sketches {
     fn default() -> Self {
@@ -51,7 +58,7 @@ pub struct SketchQuery {
     /// What a unit of the numbers is worth.
     pub step: f32,
     /// For two bytes of a sketch each: what their lower four bits add, then their upper ones; every table twice.
-    pub(super) tables: [[Line; 2]; BYTES / 2],
+    tables: [[Line; 2]; BYTES / 2],
 }
 
 impl Default for SketchQuery {
@@ -102,23 +109,44 @@ pub struct Group<'a> {
     pub middle: f32,
 }
 
-pub(super) fn estimate(
-    group: &Group<'_>,
-    query: &SketchQuery,
-    bar: f32,
-    costs: &mut [f32; GROUP],
-) -> u32 {
-    let mut sums = [-LIFTED; GROUP];
-    for (at, bytes) in group.rows.0.iter().enumerate() {
-        for (sum, byte) in sums.iter_mut().zip(bytes) {
-            *sum += query.look_up(at, 0, byte & 15) + query.look_up(at, 1, byte >> 4);
+type Estimate = fn(&Group<'_>, &SketchQuery, f32, &mut [f32; GROUP]) -> u32;
+
+/// The kernel of one instruction set. Ask for it once and keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    estimate: Estimate,
+}
+
+impl Kernel {
+    const SCALAR: Self = Self { estimate: scalar::estimate };
+
+    /// The kernel of [`Isa::best`].
+    pub fn best() -> Self {
+        Self::of(Isa::best()).unwrap_or(Self::SCALAR)
+    }
+
+    /// The kernel of one set, if this machine can run it and it has one of its own or is the portable one.
+    pub fn of(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Scalar => Some(Self::SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86::avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86::avx512(),
+            _ => None,
         }
     }
-    for ((cost, times), sum) in costs.iter_mut().zip(group.times).zip(sums) {
-        *cost = group.middle + times * (query.step * sum as f32);
+
+    /// Sets the cost of every row of a group: the sum of the query's numbers, each with the row's sign, times what a unit is
+    /// worth and what the row multiplies it with, and what is added. Which of them are below `bar`: the first row's bit is
+    /// the lowest. Every set gives the same bits.
+    pub fn estimate(
+        self,
+        group: &Group<'_>,
+        query: &SketchQuery,
+        bar: f32,
+        costs: &mut [f32; GROUP],
+    ) -> u32 {
+        (self.estimate)(group, query, bar, costs)
     }
-    if let Some(plus) = group.plus {
-        costs.iter_mut().zip(plus).for_each(|(cost, plus)| *cost += plus);
-    }
-    costs.iter().enumerate().fold(0, |all, (at, cost)| all | u32::from(*cost < bar) << at)
 }
