@@ -227,6 +227,18 @@ impl Codec {
         if query.quick { halves::upper(self.lines()) } else { self.lines() }
     }
 
+    /// A row's code with a byte for every component (without quantisation as it is), in `space` if it lies otherwise.
+    fn laid_out<'a>(&self, code: &'a [Line], space: &'a mut Vec<Line>) -> &'a [Line] {
+        if self.quantization == Quantization::Binary {
+            spread(code, self.length, space);
+        } else if self.splits() {
+            self.score.join(code, space);
+        } else {
+            return code;
+        }
+        space
+    }
+
     /// A row as a query. `space` is where a row's halves are put together or its signs are spread out.
     pub(super) fn row_asks<'a>(
         &self,
@@ -239,13 +251,7 @@ impl Codec {
             let plus = if self.metric == Metric::Euclidean { plus } else { 0.0 };
             Coarse { lines, times, plus, quick: false }
         };
-        let binary = self.quantization == Quantization::Binary;
-        if binary {
-            spread(code, self.length, space);
-        } else if self.splits() {
-            self.score.join(code, space);
-        }
-        let code = if binary || self.splits() { space } else { code };
+        let code = self.laid_out(code, space);
         match (self.quantization, self.metric) {
             (Quantization::None, Metric::Euclidean) => {
                 Coarse { lines: code, times: 1.0, plus: 0.0, quick: false }
@@ -274,17 +280,7 @@ impl Codec {
             state.extend(score::floats(code).take(self.dimension));
             return;
         }
-        let code = match self.quantization {
-            Quantization::Binary => {
-                spread(code, self.length, space);
-                &space[..]
-            }
-            _ if self.splits() => {
-                self.score.join(code, space);
-                &space[..]
-            }
-            _ => code,
-        };
+        let code = self.laid_out(code, space);
         let Shape { scale, norm, .. } = facts.shape;
         let unit = match self.quantization {
             // of products that is the estimate without bias, as in the costs

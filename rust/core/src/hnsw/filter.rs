@@ -156,8 +156,7 @@ impl Graph {
             if expanded == before {
                 break;
             }
-            costs.resize(batch.len(), 0.0);
-            self.costs(query, batch, costs);
+            self.cost_all(query, batch, costs);
             for (&node, &cost) in batch.iter().zip(costs.iter()) {
                 let near = Near::new(cost, node);
                 if pool.insert(near) {
@@ -190,11 +189,8 @@ impl Graph {
         batch.clear();
         let spread = spread(admit, every).take_while(|&node| (node as usize) < linked);
         batch.extend(spread.filter(|&node| visited.insert(node)));
-        costs.resize(batch.len(), 0.0);
-        self.costs(query, batch, costs);
-        for (&node, &cost) in batch.iter().zip(costs.iter()) {
-            pool.insert(Near::new(cost, node));
-        }
+        self.cost_all(query, batch, costs);
+        pool.insert_all(batch, costs);
     }
 
     /// Expands the nearest matches of the pool, some at a time, as [`Graph::walk`] does. Whether it ended because none was
@@ -230,8 +226,7 @@ impl Graph {
             for span in &spans[..expanded] {
                 self.hop(span, admit, enough, visited, batch, hops);
             }
-            costs.resize(batch.len(), 0.0);
-            self.costs(query, batch, costs);
+            self.cost_all(query, batch, costs);
             let nearest = pool.items()[0];
             for (&node, &cost) in batch.iter().zip(costs.iter()) {
                 let near = Near::new(cost, node);

@@ -124,18 +124,14 @@ impl Graph {
             }
             nodes.clear();
             nodes.extend((start..node).filter(|&mate| layer == 0 || self.level(mate) >= layer));
-            costs.resize(nodes.len(), 0.0);
-            self.costs(&query, nodes, costs);
-            for (&mate, &cost) in nodes.iter().zip(costs.iter()) {
-                scratch.pool.insert(Near::new(cost, mate));
-            }
+            self.cost_all(&query, nodes, costs);
+            scratch.pool.insert_all(nodes, costs);
             candidates.clear();
             candidates.extend_from_slice(scratch.pool.items());
             if query.quick {
                 nodes.clear();
                 nodes.extend(candidates.iter().map(|near| near.node()));
-                costs.resize(nodes.len(), 0.0);
-                self.costs(&whole, nodes, costs);
+                self.cost_all(&whole, nodes, costs);
                 misled = glance::misled(candidates, costs);
                 rank(nodes, costs, candidates);
             }
@@ -222,8 +218,7 @@ impl Graph {
         let query = self.codec.row_asks(code, &facts, asking);
         chosen.clear(); // of plain ids, for the costs
         chosen.extend(nodes.iter().map(|word| word & !FIXED));
-        costs.resize(nodes.len(), 0.0);
-        self.costs(&query, chosen, costs);
+        self.cost_all(&query, chosen, costs);
         rank(nodes, costs, candidates);
         let is_fixed = |node: u32| nodes.contains(&(node | FIXED));
         self.select(candidates, most, is_fixed, compared, chosen);

@@ -357,6 +357,12 @@ impl Graph {
         }
     }
 
+    /// [`Self::costs`] into memory that is kept, whatever was in it.
+    fn cost_all(&self, query: &Coarse<'_>, nodes: &[u32], costs: &mut Vec<f32>) {
+        costs.resize(nodes.len(), 0.0);
+        self.costs(query, nodes, costs);
+    }
+
     /// The cost of each row, from memory that may be far: rows are fetched while others are scored.
     fn costs(&self, query: &Coarse<'_>, nodes: &[u32], out: &mut [f32]) {
         for (nodes, out) in nodes.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {

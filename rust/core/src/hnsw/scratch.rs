@@ -67,6 +67,13 @@ impl Pool {
         true
     }
 
+    /// Inserts every one of some nodes.
+    pub(super) fn insert_all(&mut self, nodes: &[u32], costs: &[f32]) {
+        for (&node, &cost) in nodes.iter().zip(costs) {
+            self.insert(Near::new(cost, node));
+        }
+    }
+
     /// The nearest node that was not expanded; it counts as expanded from now on.
     pub(super) fn expand(&mut self) -> Option<Near> {
         let rest = &mut self.items[self.next..];

@@ -94,8 +94,7 @@ impl Graph {
                 let GraphScratch { batch, costs, .. } = scratch;
                 batch.clear();
                 batch.extend(self.links(nearest.node(), layer).nodes());
-                costs.resize(batch.len(), 0.0);
-                self.costs(query, batch, costs);
+                self.cost_all(query, batch, costs);
                 let all =
                     batch.iter().zip(costs.iter()).map(|(&node, &cost)| Near::new(cost, node));
                 match all.min() {
@@ -136,8 +135,7 @@ impl Graph {
             if !some {
                 return;
             }
-            costs.resize(batch.len(), 0.0);
-            self.costs(query, batch, costs);
+            self.cost_all(query, batch, costs);
             let nearest = pool.items()[0];
             for (&node, &cost) in batch.iter().zip(costs.iter()) {
                 let near = Near::new(cost, node);

@@ -17,6 +17,9 @@ use crate::error::{During, Error, Result};
 /// How long the work is left alone between two questions whether to go on.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// How long whoever wants a lock without standing in line waits before the next attempt: about as long as a search takes.
+const BREATH: Duration = Duration::from_micros(50);
+
 /// Steps of SQLite's machine between two looks: well below a millisecond.
 const STEPS: i32 = 10_000;
 
@@ -65,14 +68,22 @@ impl Halt {
 
     /// Takes a lock that `attempt` tries to take, unless the work is to end before.
     pub(super) fn take<G>(&self, attempt: impl Fn() -> TryLockResult<G>) -> Result<G> {
-        loop {
-            match attempt() {
-                Ok(guard) => return Ok(guard),
-                Err(TryLockError::WouldBlock) => self.check()?,
-                Err(TryLockError::Poisoned(_)) => unreachable!("{UNPOISONED}"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        take(attempt, || self.check())
+    }
+}
+
+/// Takes a lock that `attempt` tries to take without standing in line for it, as long as `go_on` says so.
+pub(super) fn take<G, E>(
+    attempt: impl Fn() -> TryLockResult<G>,
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<G, E> {
+    loop {
+        match attempt() {
+            Ok(guard) => return Ok(guard),
+            Err(TryLockError::WouldBlock) => go_on()?,
+            Err(TryLockError::Poisoned(_)) => unreachable!("{UNPOISONED}"),
         }
+        std::thread::sleep(BREATH);
     }
 }
 

@@ -5,9 +5,9 @@
 //! it ahead takes a newer snapshot, and whoever finds it behind moves it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::RwLockWriteGuard;
 use std::sync::atomic::Ordering;
-use std::sync::{RwLockWriteGuard, TryLockError};
-use std::time::Duration;
 
 use rusqlite::Row;
 
@@ -15,7 +15,7 @@ use super::change::{Change, Position};
 use super::connections::{Reader, Stamp};
 use super::insert::succeeded;
 use super::open::Facts;
-use super::patience::Halt;
+use super::patience::{Halt, take};
 use super::span::ROWS_OF;
 use super::watch::Header;
 use super::{Open, UNPOISONED, encode};
@@ -24,9 +24,6 @@ use crate::ids::{EpisodeId, LabelId, PatternId, RowKey};
 use crate::index::{Entry, Index};
 
 const DOING: &str = "reading rows into the index";
-
-/// How long whoever changes the mirror waits before it looks again: a search takes about as long.
-const BREATH: Duration = Duration::from_micros(50);
 
 /// What [`entry`] is made of, and the state, of the rows from a key on.
 pub(super) const ROWS: &str =
@@ -119,13 +116,8 @@ impl Open {
     /// The mirror for whoever changes it. It waits without standing in line: the lock lets nobody read behind a writer that
     /// waits, and of those who read already some wait for threads of the pool, which may be about to read themselves.
     pub(super) fn mirror_to_change(&self) -> RwLockWriteGuard<'_, Mirror> {
-        loop {
-            match self.mirror.try_write() {
-                Ok(mirror) => return mirror,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(BREATH),
-                Err(TryLockError::Poisoned(_)) => panic!("{UNPOISONED}"),
-            }
-        }
+        let Ok(mirror) = take(|| self.mirror.try_write(), || Ok::<_, Infallible>(()));
+        mirror
     }
 
     fn catch_up(&self, reader: &Reader, to: Position, halt: Option<&Halt>) -> Result<()> {

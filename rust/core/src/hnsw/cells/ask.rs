@@ -179,9 +179,7 @@ impl Cells {
         }
         space.cells = cells;
         space.score(graph, &query, space.keep);
-        for (&node, &cost) in space.nodes.iter().zip(&space.costs) {
-            pool.insert(Near::new(cost, node));
-        }
+        pool.insert_all(&space.nodes, &space.costs);
         let (last, kth) = (space.last(), space.kth(k));
         // costs that are no numbers, or beyond them
         let lost = pool.items().len() < ef.min(arranged.matches) || kth == f64::NEG_INFINITY;
@@ -228,11 +226,8 @@ impl Cells {
         nodes.clear();
         let outside = self.rows()..graph.linked().min(admit.len());
         nodes.extend(outside.filter(|&row| admit.get(row)).map(|row| row as u32));
-        costs.resize(nodes.len(), 0.0);
-        graph.costs(query, nodes, costs);
-        for (&node, &cost) in nodes.iter().zip(costs.iter()) {
-            pool.insert(Near::new(cost, node));
-        }
+        graph.cost_all(query, nodes, costs);
+        pool.insert_all(nodes, costs);
     }
 
     /// Leaves in `space.middles` what the centres cost.
@@ -367,8 +362,7 @@ impl Scratch {
         }
         nodes.clear();
         nodes.extend(found.iter().take(count).map(|near| near.node()));
-        costs.resize(nodes.len(), 0.0);
-        graph.costs(query, nodes, costs);
+        graph.cost_all(query, nodes, costs);
     }
 }
 

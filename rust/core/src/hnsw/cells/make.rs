@@ -1,5 +1,6 @@
 //! How cells are made: k-means (Lloyd 1982) over a sample of the rows, then every row into the cell of its nearest centre.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rayon::prelude::*;
@@ -10,7 +11,7 @@ use crate::metric::Metric;
 use crate::pool::Pool;
 
 use super::super::rotation::Rotation;
-use super::super::{Graph, NodeId, Prepared};
+use super::super::{Graph, Prepared};
 use super::{Cells, Centres, NOBODY, OUTGROWN, centres, project};
 
 /// Rows that the centres are made of, for each of them.
@@ -39,11 +40,11 @@ impl Cells {
             let mut homes = old.homes();
             let new: Vec<u32> = (old.rows() as u32..rows as u32).collect();
             homes.extend(making.homes(&new, &old.centres)?);
-            (old.centres.copied(), old.made_of, homes)
+            (Arc::clone(&old.centres), old.made_of, homes)
         } else {
             let centres = making.centres(rows)?;
             let homes = making.homes(&(0..rows as u32).collect::<Vec<_>>(), &centres)?;
-            (centres, rows, homes)
+            (Arc::new(centres), rows, homes)
         };
         let Grouped { starts, sizes, members } = Grouped::of(&homes, centres.len());
         let outlines = making.outlines(&starts, &members, &centres)?;
@@ -293,14 +294,6 @@ impl Centres {
             centres.push(middle);
         }
         centres
-    }
-
-    fn copied(&self) -> Self {
-        let graph = self.graph.emptied();
-        for node in 0..self.len() as u32 {
-            graph.push_copy(&self.graph, NodeId(node));
-        }
-        Self { graph, halves: self.halves.clone() }
     }
 
     /// Leaves a centre in the space, as its code has it.

@@ -10,14 +10,14 @@
 //! those of its cell, where a code is hundreds anywhere. The best by that estimate are scored by their codes.
 //!
 //! Cells are made behind the searches when one would have needed them, and take some fifty bytes a row from then on at
-//! 100,000 rows of 768 dimensions. They
-//! are not saved.
+//! 100,000 rows of 768 dimensions. They are not saved.
 
 mod ask;
 mod make;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bits::Bits;
@@ -57,7 +57,8 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Cells {
     kernel: sketch::Kernel,
-    centres: Centres,
+    /// Shared by the cells of one graph while it grows.
+    centres: Arc<Centres>,
     /// Rows that the centres were made of.
     made_of: usize,
     /// Rows that are in a cell.
@@ -225,10 +226,9 @@ impl Centres {
         self.graph.prepare(query, prepared);
         nodes.clear();
         nodes.extend(0..self.len() as u32);
-        costs.resize(self.len(), 0.0);
         // what the lower halves would add is little beside what sketches leave out
         let query = prepared.coarse(self.graph.codec.splits());
-        self.graph.costs(&query, nodes, costs);
+        self.graph.cost_all(&query, nodes, costs);
     }
 }
 

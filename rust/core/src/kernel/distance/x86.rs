@@ -159,7 +159,8 @@ fn four_sums([a, b, c, d]: [__m512i; 4]) -> __m256d {
 }
 
 #[target_feature(enable = "avx512f")]
-fn load_line(line: &Line) -> __m512i {
+#[inline]
+pub(in super::super) fn load_line(line: &Line) -> __m512i {
     // SAFETY: a line is sixty-four readable bytes, aligned to sixty-four.
     unsafe { _mm512_load_si512(std::ptr::from_ref(line).cast()) }
 }

@@ -10,14 +10,14 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_srli_epi16,
     _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_and_si512, _mm512_andnot_si512,
     _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
-    _mm512_load_ps, _mm512_load_si512, _mm512_maskz_mov_epi8, _mm512_reduce_add_ps,
-    _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_ps,
+    _mm512_load_ps, _mm512_maskz_mov_epi8, _mm512_reduce_add_ps, _mm512_set1_epi8,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_ps,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     _mm512_xor_si512,
 };
 
 use super::super::distance::Line;
-use super::super::distance::x86::{joined_avx2, joined_avx512, parts};
+use super::super::distance::x86::{joined_avx2, joined_avx512, load_line, parts};
 use super::super::halves;
 use super::{AHEAD, Isa, Kernel, LIFT};
 
@@ -120,20 +120,21 @@ fn bytes_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         let (rows, ahead) = (cut(rows, lines), cut(ahead, lines));
         let mut sums = [_mm512_setzero_si512(); 4];
         for at in 0..pairs {
-            let (first, second) = (load(&query[2 * at]), load(&query[2 * at + 1]));
+            let (first, second) = (load_line(&query[2 * at]), load_line(&query[2 * at + 1]));
             for row in 0..4 {
                 ask(&ahead[row][at]);
                 ask(&ahead[row][upper + at]);
-                let lifted = joined_avx512(load(&rows[row][at]), load(&rows[row][upper + at]));
+                let lifted =
+                    joined_avx512(load_line(&rows[row][at]), load_line(&rows[row][upper + at]));
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted[0], first);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted[1], second);
             }
         }
         for at in pairs..upper {
-            let q = load(&query[pairs + at]);
+            let q = load_line(&query[pairs + at]);
             for row in 0..4 {
                 ask(&ahead[row][at]);
-                let lifted = _mm512_xor_si512(load(&rows[row][at]), flip);
+                let lifted = _mm512_xor_si512(load_line(&rows[row][at]), flip);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted, q);
             }
         }
@@ -154,9 +155,9 @@ fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         let rows = cut(rows, upper);
         let (mut sums, mut sixteenths) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
         for at in 0..pairs {
-            let (first, second) = (load(&split[2 * at]), load(&split[2 * at + 1]));
+            let (first, second) = (load_line(&split[2 * at]), load_line(&split[2 * at + 1]));
             for row in 0..4 {
-                let both = load(&rows[row][at]);
+                let both = load_line(&rows[row][at]);
                 let low = _mm512_and_si512(both, in_lower);
                 sixteenths[row] = _mm512_dpbusd_epi32(sixteenths[row], low, first);
                 let high = _mm512_andnot_si512(in_lower, both);
@@ -164,9 +165,9 @@ fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
             }
         }
         for at in pairs..upper {
-            let q = load(&query[pairs + at]);
+            let q = load_line(&query[pairs + at]);
             for row in 0..4 {
-                let lifted = _mm512_xor_si512(load(&rows[row][at]), flip);
+                let lifted = _mm512_xor_si512(load_line(&rows[row][at]), flip);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], lifted, q);
             }
         }
@@ -182,7 +183,7 @@ fn uppers_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
 fn times_avx512(every: __m512i, query: &[Line]) -> i32 {
     let mut sum = _mm512_setzero_si512();
     for line in query {
-        sum = _mm512_dpbusd_epi32(sum, every, load(line));
+        sum = _mm512_dpbusd_epi32(sum, every, load_line(line));
     }
     store(four_sums([sum; 4]))[0]
 }
@@ -198,7 +199,7 @@ fn signs_avx512(rows: &[&[Line]], query: &[Line], out: &mut [i32]) {
         }
         let mut sums = [_mm512_setzero_si512(); 4];
         for (at, line) in query.iter().enumerate() {
-            let q = load(line);
+            let q = load_line(line);
             for row in 0..4 {
                 let picked = _mm512_maskz_mov_epi8(word(rows[row], at), q);
                 sums[row] = _mm512_dpbusd_epi32(sums[row], ones, picked);
@@ -239,12 +240,6 @@ fn floats_avx512<const SQUARES: bool>(rows: &[&[Line]], query: &[Line], out: &mu
         }
         sums.map(|sum| _mm512_reduce_add_ps(sum))
     });
-}
-
-#[target_feature(enable = "avx512f")]
-fn load(line: &Line) -> __m512i {
-    // SAFETY: a line is sixty-four readable bytes, aligned to sixty-four.
-    unsafe { _mm512_load_si512(std::ptr::from_ref(line).cast()) }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -14,14 +14,13 @@ use std::arch::x86_64::{
 };
 
 use super::super::Isa;
-use super::super::distance::Line;
-use super::super::distance::x86::parts;
+use super::super::distance::x86::{load_line, parts};
 use super::{GROUP, Group, Kernel, LIFTED, SketchQuery};
 
 /// The kernel for AVX2, if this CPU has it.
 pub(super) fn avx2() -> Option<Kernel> {
     Isa::Avx2.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has the feature.
+        // SAFETY: handed out only when this CPU has it and FMA.
         estimate: |group, query, bar, costs| unsafe { estimate_avx2(group, query, bar, costs) },
     })
 }
@@ -52,8 +51,8 @@ fn estimate_avx512(
             let bytes = unsafe { _mm512_load_si512(bytes.as_ptr().cast()) };
             let low = _mm512_and_si512(bytes, in_lower);
             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), in_lower);
-            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(load(lower), low));
-            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(load(upper), high));
+            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(load_line(lower), low));
+            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(load_line(upper), high));
         }
         even = _mm512_add_epi16(even, _mm512_and_si512(sum, in_even));
         odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(sum));
@@ -129,10 +128,4 @@ fn costs_of(
 fn eight_floats(from: &[f32; 8]) -> __m256 {
     // SAFETY: eight readable floats; `loadu` asks for no alignment.
     unsafe { _mm256_loadu_ps(from.as_ptr()) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn load(line: &Line) -> __m512i {
-    // SAFETY: a line is sixty-four readable bytes, aligned to sixty-four.
-    unsafe { _mm512_load_si512(std::ptr::from_ref(line).cast()) }
 }
