@@ -289,10 +289,10 @@ class ActionSelector:
 
         The held-out episodes that reached the desired return are asked again, each without its own steps. A
         tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
-        never agrees at least as often as the network does, or is not sure (to one side of 95 %) to lose no
-        more than 2 % of its steps, it is closed: its threshold is infinity. It takes some 150 steps of at
-        least three episodes to be that sure. So sure is each threshold by itself; of the many that are tried
-        the best is taken, which is a little less.
+        never agrees at least as often as the network does, or is not sure to lose no more than 2 % of its
+        steps, it is closed: its threshold is infinity. Sure means to 95 %, for all thresholds together that
+        might have been chosen: they are tested from the middle outwards, each way up to the first that fails.
+        A tier that does just what the network does is opened by some 500 steps of at least three episodes.
 
         Args:
             filter: Which episodes count, as precedents too.

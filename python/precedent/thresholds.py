@@ -7,6 +7,7 @@ compared with what was done.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,12 +32,14 @@ Floats = npt.NDArray[np.float32]
 
 # Steps that are asked again, at the most and at the least; a threshold must be met by as many as the least.
 _MOST, _FEWEST = 2_048, 20
-# A tier agrees less often than the network in no more than this share of its steps, to one side of 95 %.
-_LOSS, _SURE = 0.02, 1.645
+# A tier agrees less often than the network in no more than this share of its steps.
+_LOSS = 0.02
+# Sure to 95 % of all that is opened: six sequences of thresholds are tested, each to 1 - 0.05 / 6.
+_SURE = 2.394
+# Where none of n steps differs, up to ln(6 / 0.05) / n = 4.79 / n of all may, as surely: (4.79 / 2.394)^2.
+_UNSEEN = 4.00
 # Steps of one episode are alike: of so few episodes nothing follows for others.
 _WITNESSES = 3
-# Where none of n steps differs, up to 3 / n of all may, as surely: (3 / 1.645)^2.
-_UNSEEN = 3.33
 # Thresholds tried for each tier.
 _TRIED = 48
 # Where actions are their pattern's embedding to this mean cosine, agreeing means taking the same pattern.
@@ -178,47 +181,80 @@ def calibration(
 def _best(
     exact: _Tier, interpolated: _Tier, network: Doubles, episodes: npt.NDArray[np.intp]
 ) -> tuple[float, tuple[float, float], tuple[int, int]]:
-    """Return the cascade that agrees most; each tier does at least as often as the network where it answers.
+    """Return the cascade that agrees most, of those whose tiers surely lose nothing where they answer.
 
     Of equals the one whose precedents answer more: they say why. With both tiers closed it is the network, so
     there always is one.
     """
-    first = [(threshold, exact.at(threshold) - network) for threshold in (math.inf, *exact.tried())]
-    second = [
-        (threshold, interpolated.at(threshold) - network) for threshold in (math.inf, *interpolated.tried())
+    everywhere = np.ones(len(network), bool)
+    closed = _Opened(math.inf, 0.0, ~everywhere)
+    first = _foremost([closed, *_opened(exact, network, episodes, everywhere)])
+    cascades = []
+    for one in (closed,) if first is closed else (closed, first):
+        second = _foremost([closed, *_opened(interpolated, network, episodes, ~one.answered)])
+        counts = int(one.answered.sum()), int(second.answered.sum())
+        cascades.append((one.gain + second.gain, counts, (one.threshold, second.threshold)))
+    gain, counts, chosen = max(cascades, key=lambda found: (round(found[0], 9), sum(found[1]), found[1][0]))
+    return float(network.sum() + gain) / len(network), chosen, counts
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A tier from one threshold on.
+
+    Attributes:
+        threshold: The least similarity.
+        gain: How many steps more than the network it agrees on.
+        answered: `[n]`, the steps that it answers.
+    """
+
+    threshold: float
+    gain: float
+    answered: npt.NDArray[np.bool_]
+
+
+def _opened(
+    tier: _Tier, network: Doubles, episodes: npt.NDArray[np.intp], free: npt.NDArray[np.bool_]
+) -> list[_Opened]:
+    """Return from which thresholds a tier may answer the steps that are free.
+
+    They are tested in an order that the similarities alone give: from the one that lets it answer half as
+    much as it can, both ways, up to the first that fails. Any that would be wrong to open is then let through
+    as rarely as by a single test, however many there are and whichever is chosen in the end (fixed-sequence
+    testing: Maurer, Hothorn and Lehmacher 1995; of thresholds: Angelopoulos et al. 2021).
+    """
+    told = []
+    for threshold in tier.tried():
+        gains = tier.at(threshold) - network
+        answered = ~np.isnan(gains) & free
+        if len(np.unique(episodes[answered])) >= _WITNESSES:
+            gains = gains[answered]
+            holds = _holds(gains, episodes[answered])
+            told.append((_Opened(threshold, float(gains.sum()), answered), holds))
+    counts = np.array([found.answered.sum() for found, _ in told])
+    middle = int(np.abs(2 * counts - counts.max(initial=0)).argmin()) if told else 0
+    passed = [
+        found
+        for way in (told[middle:], told[middle::-1])
+        for found, _ in itertools.takewhile(lambda point: point[1], way)
     ]
-    best: tuple[tuple[float, int, int], float, tuple[float, float], tuple[int, int]] | None = None
-    for t1, by_exact in first:
-        one = ~np.isnan(by_exact)
-        if t1 < math.inf and not _holds(by_exact[one], episodes[one]):
-            continue
-        gain_of_one = float(by_exact[one].sum())
-        for t2, by_several in second:
-            two = ~np.isnan(by_several) & ~one
-            if t2 < math.inf and not _holds(by_several[two], episodes[two]):
-                continue
-            agreed = float(network.sum()) + gain_of_one + float(by_several[two].sum())
-            counts = int(one.sum()), int(two.sum())
-            key = (round(agreed, 9), sum(counts), counts[0])
-            if best is None or key > best[0]:
-                best = key, agreed, (t1, t2), counts
-    if best is None:
-        raise AssertionError("closing both tiers is always possible")
-    return best[1] / len(network), best[2], best[3]
+    return [found for found in passed if found.gain >= 0.0]
+
+
+def _foremost(opened: list[_Opened]) -> _Opened:
+    """Return what gains most; of equals what answers more."""
+    return max(opened, key=lambda found: (round(found.gain, 9), int(found.answered.sum())))
 
 
 def _holds(gains: Doubles, episodes: npt.NDArray[np.intp]) -> bool:
-    """Whether a tier that gains so much over the network, step by step, is to be opened.
+    """Whether a tier that gains so much over the network, step by step, surely loses no more than `_LOSS`.
 
-    It loses nothing, and surely no more than `_LOSS`: of many thresholds one looks good by luck. The variance
-    of the sum is what the steps tell, or the episodes as wholes, and a little more for what was never seen.
+    The variance of the sum is what the steps tell, or the episodes as wholes, and a little more for what was
+    never seen.
     """
-    total = float(gains.sum())
-    if len(np.unique(episodes)) < _WITNESSES or total < 0:
-        return False
     by_episode = np.bincount(episodes, gains)
     variance = max(float((gains**2).sum()), float((by_episode**2).sum())) + _UNSEEN
-    return total - _SURE * math.sqrt(variance) >= -_LOSS * len(gains)
+    return float(gains.sum()) - _SURE * math.sqrt(variance) >= -_LOSS * len(gains)
 
 
 def _alone(tier: _Tier, threshold: float, network: Doubles) -> ThresholdAgreement | None:
