@@ -12,7 +12,7 @@ use super::questions::{finite, length, rows};
 use super::rounded::Inference;
 use super::settings::LayerSettings;
 use crate::error::Result;
-use crate::kernel::gemm::Gemm;
+use crate::kernel::gemm::{Aligned, Gemm};
 
 /// A network that maps a state, a desired return and a context to an action; or several that answer with their mean.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct DecisionLayer {
     pub(super) gemm: Gemm,
     pub(super) encoder: Encoder,
     /// W1, b1, W2 and b2, one after the other.
-    pub(super) params: Vec<f32>,
+    pub(super) params: Aligned,
     pub(super) memory: Memory,
     pub(super) calibration: Option<Curve>,
     /// What it keeps of the states it learned from.
@@ -53,7 +53,7 @@ impl DecisionLayer {
     /// A layer of parts that were checked to fit each other; `learned` is whether it was trained, and with time steps.
     pub(super) fn from_parts(
         settings: LayerSettings,
-        params: Vec<f32>,
+        params: Aligned,
         memory: Memory,
         (calibration, familiar): (Option<Curve>, Option<Familiar>),
         learned: (bool, bool),
@@ -151,7 +151,7 @@ impl DecisionLayer {
     /// Replaces the weights, in the order of [`Self::weights`], and forgets what the optimizer remembered, and the other
     /// members of an ensemble.
     pub fn set_weights(&mut self, weights: [&[f32]; 4]) -> Result<()> {
-        let mut params = vec![0.0; self.shape.parameters()];
+        let mut params = Aligned::zeros(self.shape.parameters());
         let parts = self.shape.split_mut(&mut params);
         for ((name, given), part) in ["W1", "b1", "W2", "b2"].into_iter().zip(weights).zip(parts) {
             length(name, given.len(), part.len())?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernel::gemm::{Gemm, Left, Start};
+use crate::kernel::gemm::{Aligned, Gemm, Left, Start};
 use crate::rng::Rng;
 
 /// The sizes of a network.
@@ -71,8 +71,8 @@ pub(super) enum Kind {
 }
 
 /// The initial weights of `seed`: normal with variance 2 / fan-in (He et al. 2015), biases zero.
-pub fn initial(shape: Shape, seed: u64) -> Vec<f32> {
-    let mut flat = vec![0.0; shape.parameters()];
+pub fn initial(shape: Shape, seed: u64) -> Aligned {
+    let mut flat = Aligned::zeros(shape.parameters());
     let [w1, _, w2, _] = shape.split_mut(&mut flat);
     for (stream, weights, fan_in) in [(0, w1, shape.input), (1, w2, shape.hidden)] {
         let (rng, deviation) = (Rng::new(seed, stream), (2.0 / fan_in as f64).sqrt());

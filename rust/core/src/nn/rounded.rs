@@ -6,7 +6,7 @@ use super::layer::DecisionLayer;
 use super::predict::not_zero;
 use super::sums;
 use crate::error::{Error, Result};
-use crate::kernel::gemm::Bf16;
+use crate::kernel::gemm::{Aligned, Bf16};
 use crate::kernel::wide::{self, Loop};
 use crate::rng::Rng;
 
@@ -56,7 +56,7 @@ pub(super) struct Rounded {
     /// Where W2 begins.
     middle: usize,
     /// The same numbers in 32 bits, for products of many questions; made for the first of them.
-    wide: OnceLock<Vec<f32>>,
+    wide: OnceLock<Aligned>,
     /// The largest error among the probes that it answers; `None` where it is no use.
     error: Option<f64>,
     doubt: Doubt,
@@ -176,7 +176,11 @@ impl Rounded {
 
     /// W1 and W2 in 32 bits.
     pub(super) fn wide(&self) -> (&[f32], &[f32]) {
-        let wide = self.wide.get_or_init(|| self.halves.iter().map(|x| x.wide()).collect());
+        let wide = self.wide.get_or_init(|| {
+            let mut wide = Aligned::zeros(self.halves.len());
+            wide.iter_mut().zip(&self.halves).for_each(|(wide, half)| *wide = half.wide());
+            wide
+        });
         wide.split_at(self.middle)
     }
 }

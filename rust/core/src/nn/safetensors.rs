@@ -168,7 +168,7 @@ fn read(bytes: &[u8]) -> Result<DecisionLayer, String> {
     let learned = (trained, timesteps);
     Ok(DecisionLayer::from_parts(
         settings,
-        params,
+        params[..].into(),
         memory,
         (calibration, familiar),
         learned,

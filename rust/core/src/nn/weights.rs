@@ -248,7 +248,8 @@ impl DecisionLayer {
         let familiar = Familiar::checked(centroids, settings.state_size).map_err(Flaw::Damaged)?;
         let memory = Memory::resumed(settings.optimizer, settings.shape(), steps, (first, second));
         let learned = (trained, timesteps);
-        let first = Self::from_parts(settings, params, memory, (None, None), learned, encoder);
+        let first =
+            Self::from_parts(settings, params[..].into(), memory, (None, None), learned, encoder);
         let members = members.iter().map(|member| Self::decode(&member.0, SINGLE));
         let members: Vec<_> =
             std::iter::once(Ok(first)).chain(members).collect::<Result<_, _>>()?;

@@ -1,10 +1,11 @@
 //! Matrix products in f32, at the shapes of a small network: C = A B with B and C in rows, A in rows or in columns.
 //!
-//! B's rows are as wide as a layer, so a tile reads whole cache lines of them where they lie; only from some hundred rows
-//! of A on, under x86, are a tile's columns of B copied together first. A is broadcast number by number, so its layout is
+//! B's rows are as wide as a layer, so a tile reads whole cache lines of them where they lie (if they begin at one:
+//! [`Aligned`]); only from some hundred rows of A on, under x86, are a tile's columns of B copied together first. A is broadcast number by number, so its layout is
 //! free. Every element of C is summed over k in one fixed order by fused multiply-adds,
 //! whatever tile it falls into: cutting C into rows for threads cannot change a bit.
 
+mod aligned;
 mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -15,6 +16,7 @@ mod x86;
 #[cfg(test)]
 mod tests;
 
+pub use aligned::Aligned;
 pub use bf16::Bf16;
 
 use super::Isa;

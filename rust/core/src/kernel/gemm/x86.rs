@@ -15,6 +15,7 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_slli_epi32, _mm512_storeu_ps,
 };
+use std::hint::black_box;
 
 use super::{Bf16, Combination, Gemm, Isa, Product, Start};
 
@@ -42,14 +43,13 @@ pub(super) fn avx2() -> Option<Gemm> {
     })
 }
 
-/// Rows of B that a pass over C reads: of a packed panel they fill half of the first-level cache, beside a tile's rows of A;
-/// of a hidden layer they stay in the second-level cache while all rows of A are multiplied with them.
+/// Rows of B that a pass over C reads: with a tile's rows of A they stay in the first-level cache from one tile to the next,
+/// with a group's columns of B in the second-level cache while all rows of A are multiplied with them.
 const BLOCK: usize = 192;
-
-/// From so many rows of A on it pays to copy a tile's columns of B to where they lie close together.
+/// Columns of B that all rows of A are multiplied with, one after the other.
+const GROUP: usize = 256;
+/// From so many rows of A on it pays to copy a group's columns of B to where those of a tile lie close together.
 const PACKED: usize = 96;
-/// Rows of A that are multiplied with a packed panel, as many as stay in the second-level cache.
-const PASS: usize = 384;
 
 /// How far ahead of its use a row of a weighted sum is fetched.
 const AHEAD: usize = 6;
@@ -82,58 +82,58 @@ macro_rules! kernels {
             const LANES: usize = $lanes;
 
             #[target_feature(enable = $features)]
-            #[allow(clippy::large_stack_arrays, reason = "24 KiB at most, once in a thread's stack of 2 MiB")]
+            #[allow(clippy::large_stack_arrays, reason = "192 KiB at most, of a thread's stack of 2 MiB")]
             pub(super) fn product(product: Product<'_>) {
+                const WIDTH: usize = $vectors * LANES;
                 let Product { rows, columns, depth, left, right, target, start } = product;
-                let mut panel = None; // made only where it is used
-                let packed = rows >= PACKED;
-                // Rows of C that are passed over at once: all where B is read as it lies, since its tile is then
-                // cheaper to read again than a row of A; few where it is packed, so that these rows of A stay near.
-                let pass = if packed { rows.min(PASS) } else { $rows };
+                let mut panels = None; // made only where they are used
                 let mut done = 0;
                 loop {
                     let depth_now = (depth - done).min(BLOCK);
-                    let zero = done == 0 && start == Start::Zero;
-                    for top in (0..rows).step_by(pass) {
-                        let bottom = rows.min(top + pass);
-                        let mut j = 0;
-                        while j < columns {
-                            let wide = (columns - j).min($vectors * LANES);
-                            let (mut b, mut apart) =
-                                (right.as_ptr().wrapping_add(done * columns + j), columns);
-                            if packed {
-                                let panel =
-                                    panel.get_or_insert_with(|| [0.0; BLOCK * $vectors * LANES]);
-                                let rows = right[done * columns..].chunks(columns);
-                                for (row, packed) in
-                                    rows.zip(panel.chunks_exact_mut($vectors * LANES)).take(depth_now)
-                                {
-                                    packed[..wide].copy_from_slice(&row[j..j + wide]);
+                    let block = &right[done * columns..];
+                    for group in (0..columns).step_by(GROUP) {
+                        let end = columns.min(group + GROUP);
+                        if rows >= PACKED {
+                            let panels =
+                                panels.get_or_insert_with(|| [[0.0; WIDTH]; BLOCK * (GROUP / WIDTH)]);
+                            for (k, row) in block.chunks(columns).take(depth_now).enumerate() {
+                                for (panel, of_tile) in row[group..end].chunks(WIDTH).enumerate() {
+                                    let packed = &mut panels[panel * depth_now + k];
+                                    match of_tile.first_chunk() {
+                                        Some(whole) => *packed = *whole, // of a length known beforehand
+                                        None => packed[..of_tile.len()].copy_from_slice(of_tile),
+                                    }
                                 }
-                                (b, apart) = (panel.as_ptr(), $vectors * LANES);
                             }
-                            let mut i = top;
-                            while i < bottom {
-                                let high = (bottom - i).min($rows);
-                                let a = i * left.row + done * left.step;
+                        }
+                        let mut i = 0;
+                        while i < rows {
+                            // As equal as they can be: a tile of a row or two would wait for its own sums.
+                            let high = (rows - i).div_ceil((rows - i).div_ceil($rows));
+                            let a = i * left.row + done * left.step;
+                            for (panel, j) in (group..end).step_by(WIDTH).enumerate() {
+                                let wide = (end - j).min(WIDTH);
+                                let (b, apart) = match &panels {
+                                    Some(panels) => (panels[panel * depth_now..].as_flattened(), WIDTH),
+                                    None => (block.get(j..).unwrap_or_default(), columns),
+                                };
                                 let tile = Tile {
                                     depth: depth_now,
                                     a: left.values.as_ptr().wrapping_add(a),
                                     row: left.row,
                                     step: left.step,
-                                    b,
+                                    b: b.as_ptr(),
                                     apart,
                                     c: target.as_mut_ptr().wrapping_add(i * columns + j),
                                     columns,
-                                    zero,
+                                    zero: done == 0 && start == Start::Zero,
                                 };
                                 // SAFETY: i < rows, j < columns and done <= depth: by the proof that `Product` carries
                                 // `high` rows and `wide` columns from (i, j) lie inside C, and what the tile reads of A
                                 // and B, or of the panel that holds these columns of B, lies inside them.
                                 unsafe { dispatch(tile, high, wide) };
-                                i += high;
                             }
-                            j += wide;
+                            i += high;
                         }
                     }
                     done += depth_now;
@@ -177,7 +177,7 @@ macro_rules! kernels {
                 tile: Tile,
                 mask: $mask,
             ) {
-                let Tile { depth, mut a, row, step, mut b, apart, c, columns, zero } = tile;
+                let Tile { depth, a, row, step, mut b, apart, c, columns, zero } = tile;
                 let masked = |v: usize| !WHOLE && v + 1 == V;
                 let read = |from: *const f32, v: usize| {
                     let from = from.wrapping_add(v * LANES);
@@ -192,6 +192,17 @@ macro_rules! kernels {
                         }
                     }
                 }
+                for r in 0..R {
+                    for v in V..2 * V {
+                        // The next tile's part of C. A prefetch reads nothing: any address will do.
+                        _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * columns + v * LANES).cast());
+                    }
+                }
+                // What the compiler knows of how these rows follow on each other it uses to make each address from the
+                // one before: a chain that takes longer than the sums.
+                let rows: [*const f32; R] =
+                    black_box(std::array::from_fn(|r| a.wrapping_add(r * row)));
+                let mut at = 0;
                 for _ in 0..depth {
                     let mut right = [$zero(); V];
                     for (v, right) in right.iter_mut().enumerate() {
@@ -199,12 +210,12 @@ macro_rules! kernels {
                     }
                     for (r, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: row r of A at this step of k.
-                        let factor = $broadcast(unsafe { *a.add(r * row) });
+                        let factor = $broadcast(unsafe { *rows[r].add(at) });
                         for (sum, right) in sums.iter_mut().zip(right) {
                             *sum = $fma(factor, right, *sum);
                         }
                     }
-                    a = a.wrapping_add(step);
+                    at += step;
                     b = b.wrapping_add(apart);
                 }
                 for (r, sums) in sums.iter().enumerate() {
