@@ -418,9 +418,9 @@ def test_what_cannot_be_compared_is_refused(memory):
     assert (selector.exact_threshold, selector.interpolation_threshold) == (0.99, 0.95)
 
 
-def by_chance(seed, *, steps=600, precedents, network):
-    """Both tiers and a network, right by chance in these shares of the steps; episodes of five."""
-    rng = np.random.default_rng(seed)
+def by_chance(seed, *, precedents, network):
+    """Both tiers and a network, right by chance in these shares of 600 steps; episodes of five."""
+    rng, steps = np.random.default_rng(seed), 600
     reach = np.sort(rng.random(steps))[::-1]
     tiers = [
         thresholds._Tier(reach, {1: (rng.random(steps) < precedents).astype(float)}, reach[:, None])
@@ -439,27 +439,35 @@ def test_of_all_thresholds_together_one_that_loses_two_steps_in_a_hundred_is_tak
     """The precedents are right in 52 of 100 cases, the network in 54: as much as must not be lost."""
     trials, opened = 400, 0
     for seed in range(trials):
-        _, chosen, counts = thresholds._best(*by_chance(seed, precedents=0.52, network=0.54))
+        exact, several, network, episodes = by_chance(seed, precedents=0.52, network=0.54)
+        agreed, chosen, counts = thresholds._best(exact, several, network, episodes)
         opened += sum(counts) > 0
+        assert agreed >= network.mean()
         assert (min(chosen) < math.inf) == (sum(counts) > 0)
     # at least one, else nothing is tested
     assert 0 < opened <= at_most(trials, 0.05)
 
 
-def test_a_tier_that_is_surely_better_is_opened_as_far_as_it_is():
-    """Right in 90 of 100 cases down to a similarity of a half, in 20 below it; the network in 60."""
-    for seed in range(20):
+def test_where_no_step_differs_it_takes_more_than_there_are_to_lose():
+    for n, sure in ((273, False), (275, True)):
+        assert thresholds._holds(np.zeros(n), np.arange(n) // 5) is sure
+
+
+@pytest.mark.parametrize("border", [0.85, 0.5, 0.2])
+def test_a_tier_that_is_surely_better_is_opened_as_far_as_it_is(border):
+    """Right in 95 of 100 cases down to a similarity, in 20 below it; the network in 60."""
+    for seed in range(10):
         rng = np.random.default_rng(seed)
         reach = np.sort(rng.random(2_000))[::-1]
-        right = (rng.random(2_000) < np.where(reach > 0.5, 0.9, 0.2)).astype(float)
+        right = (rng.random(2_000) < np.where(reach > border, 0.95, 0.2)).astype(float)
         tier = thresholds._Tier(reach, {1: right}, reach[:, None])
         closed = thresholds._Tier(np.full(2_000, -math.inf), {}, np.full((2_000, 1), -math.inf))
         network = (rng.random(2_000) < 0.6).astype(float)
         for first, second in ((tier, closed), (closed, tier)):
             agreed, chosen, counts = thresholds._best(first, second, network, np.arange(2_000) // 10)
-            assert 0.4 < min(chosen) < 0.6
-            assert 700 < max(counts) < 1_200
-            assert agreed > network.mean() + 0.1
+            assert abs(min(chosen) - border) < 0.1
+            assert abs(max(counts) / 2_000 - (1 - border)) < 0.1
+            assert agreed > network.mean() + 0.2 * (1 - border)
 
 
 def test_a_filter_never_asks_about_episodes_that_were_learned_from(memory):

@@ -287,12 +287,13 @@ class ActionSelector:
     ) -> Calibration:
         """Find the thresholds of tiers 1 and 2 for the encoder and the data at hand.
 
-        The held-out episodes that reached the desired return are asked again, each without its own steps. A
-        tier is asked from the similarity on from which the cascade agrees best with what they did. Where it
-        never agrees at least as often as the network does, or is not sure to lose no more than 2 % of its
-        steps, it is closed: its threshold is infinity. Sure means to 95 %, for all thresholds together that
-        might have been chosen: they are tested from the middle outwards, each way up to the first that fails.
-        A tier that does just what the network does is opened by some 500 steps of at least three episodes.
+        The held-out episodes that reached the desired return are asked again, each without its own steps.
+        Tier 1 answers from the similarity on from which it agrees best with what they did, tier 2 what is
+        left from where it then does. A tier that agrees less often than the network, or is not sure to lose
+        no more than 2 % of its steps, is closed: its threshold is infinity. Sure means to 95 %, for all
+        thresholds together that might have been chosen: they are tested from those on that let the tier
+        answer an eighth and a half of what it can, both ways up to the first that fails. A tier that does
+        just what the network does is opened by some 550 steps of at least three episodes.
 
         Args:
             filter: Which episodes count, as precedents too.

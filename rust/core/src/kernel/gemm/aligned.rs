@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 const LINE: usize = 64;
 
 /// A fixed number of numbers, the first at the beginning of a cache line: of a matrix in rows of whole lines a vector is then
-/// never read from two of them. An allocator's own large blocks begin a quarter of a line later.
+/// never read from two of them. Large blocks of a plain vector begin a quarter of a line
+/// later under glibc.
 #[derive(Debug)]
 pub struct Aligned {
     numbers: Vec<f32>,

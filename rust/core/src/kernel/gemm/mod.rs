@@ -1,9 +1,9 @@
 //! Matrix products in f32, at the shapes of a small network: C = A B with B and C in rows, A in rows or in columns.
 //!
 //! B's rows are as wide as a layer, so a tile reads whole cache lines of them where they lie (if they begin at one:
-//! [`Aligned`]); only from some hundred rows of A on, under x86, are a tile's columns of B copied together first. A is broadcast number by number, so its layout is
-//! free. Every element of C is summed over k in one fixed order by fused multiply-adds,
-//! whatever tile it falls into: cutting C into rows for threads cannot change a bit.
+//! [`Aligned`]); only from some hundred rows of A on, under x86, are a tile's columns of B copied together first. A is
+//! broadcast number by number, so its layout is free. Every element of C is summed over k in one fixed order by fused
+//! multiply-adds, whatever tile it falls into: cutting C into rows for threads cannot change a bit.
 
 mod aligned;
 mod bf16;
@@ -136,8 +136,13 @@ impl Gemm {
         assert_eq!(target.len(), rows * columns, "the target is not made of whole rows");
         assert_eq!(right.len(), depth * columns, "the right factor is not made of whole rows");
         if depth > 0 {
-            let last = (rows - 1) * left.row + (depth - 1) * left.step;
-            assert!(last < left.values.len(), "the left factor is too small");
+            let (down, along) =
+                ((rows - 1).checked_mul(left.row), (depth - 1).checked_mul(left.step));
+            let last = down.zip(along).and_then(|(down, along)| down.checked_add(along));
+            assert!(
+                last.is_some_and(|last| last < left.values.len()),
+                "the left factor is too small"
+            );
         }
         (self.product)(Product { rows, columns, depth, left, right, target, start });
     }

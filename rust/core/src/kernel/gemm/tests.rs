@@ -128,15 +128,27 @@ fn every_kernel_agrees_with_f64_beyond_one_block_of_k() {
         check(gemm, (9, 40, 256));
         check(gemm, (9, 40, 257));
         check(gemm, (17, 33, 700));
-        check(gemm, (99, 35, 260)); // packed
     }
 }
 
-// From 96 rows on the right factor is packed, and from 384 on C is passed over in parts.
+// From 96 rows on the right factor is packed.
+#[test]
+fn every_kernel_agrees_with_f64_beyond_one_group_of_columns() {
+    for gemm in kernels() {
+        for columns in [255, 256, 257, 300, 530] {
+            check(gemm, (9, columns, 20));
+            check(gemm, (97, columns, 20));
+        }
+        check(gemm, (9, 300, 400));
+        check(gemm, (99, 35, 260));
+        check(gemm, (120, 289, 400));
+    }
+}
+
 #[test]
 fn a_product_has_the_same_bits_however_its_rows_are_cut() {
-    for m in [37, 120, 401] {
-        same_bits_however_cut(m, 50, 300);
+    for (m, n) in [(37, 50), (120, 50), (101, 300)] {
+        same_bits_however_cut(m, n, 300);
     }
 }
 
@@ -202,6 +214,12 @@ fn a_term_that_names_no_rounded_row_is_refused() {
 #[should_panic(expected = "there is no row 3")]
 fn a_term_that_names_no_row_is_refused() {
     Gemm::best().combine(&[(3, 1.0)], &[0.0; 6], &mut [0.0; 2]);
+}
+
+#[test]
+#[should_panic(expected = "the left factor is too small")]
+fn a_left_factor_whose_extent_overflows_is_refused() {
+    Gemm::best().multiply(Left::rows(&[0.0; 5], 1 << 61), &[0.0; 1], 1, &mut [0.0; 9], Start::Zero);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::arch::x86_64::{
     _mm512_slli_epi32, _mm512_storeu_ps,
 };
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use super::{Bf16, Combination, Gemm, Isa, Product, Start};
 
@@ -43,8 +44,8 @@ pub(super) fn avx2() -> Option<Gemm> {
     })
 }
 
-/// Rows of B that a pass over C reads: with a tile's rows of A they stay in the first-level cache from one tile to the next,
-/// with a group's columns of B in the second-level cache while all rows of A are multiplied with them.
+/// Rows of B that a pass over C reads: a tile's rows of A stay in the first-level cache from one tile to the next, a group's
+/// columns of B in the second-level cache while all rows of A are multiplied with them.
 const BLOCK: usize = 192;
 /// Columns of B that all rows of A are multiplied with, one after the other.
 const GROUP: usize = 256;
@@ -53,6 +54,15 @@ const PACKED: usize = 96;
 
 /// How far ahead of its use a row of a weighted sum is fetched.
 const AHEAD: usize = 6;
+
+/// A part of B: `deep` rows from `done` on, the columns from `group` to `end`.
+#[derive(Clone, Copy)]
+struct Part {
+    done: usize,
+    deep: usize,
+    group: usize,
+    end: usize,
+}
 
 /// Where a tile lies. The pointers are good for all that `depth`, the strides and the tile's size reach.
 #[derive(Clone, Copy)]
@@ -73,73 +83,92 @@ struct Tile {
 macro_rules! kernels {
     (
         $module:ident, $features:literal, $vector:ty, $lanes:literal, $mask:ty, $mask_of:expr,
-        $load:ident, $widen:ident, $load_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
+        $load:ident, $widen:ident, $load_all:ident, $widen_all:ident, $store:expr, $store_all:ident, $fma:ident, $broadcast:ident, $zero:ident,
         tiles: $rows:literal x $vectors:literal, lower: $($height:literal)*, strips: $strip:literal
     ) => {
         mod $module {
             use super::*;
 
             const LANES: usize = $lanes;
+            /// Columns of a tile.
+            const WIDTH: usize = $vectors * LANES;
+            const _: () = assert!(GROUP.is_multiple_of(WIDTH), "a group is made of whole tiles");
 
             #[target_feature(enable = $features)]
-            #[allow(clippy::large_stack_arrays, reason = "192 KiB at most, of a thread's stack of 2 MiB")]
-            pub(super) fn product(product: Product<'_>) {
-                const WIDTH: usize = $vectors * LANES;
-                let Product { rows, columns, depth, left, right, target, start } = product;
-                let mut panels = None; // made only where they are used
+            pub(super) fn product(mut product: Product<'_>) {
+                let Product { rows, columns, depth, .. } = product;
                 let mut done = 0;
                 loop {
-                    let depth_now = (depth - done).min(BLOCK);
-                    let block = &right[done * columns..];
+                    let deep = (depth - done).min(BLOCK);
                     for group in (0..columns).step_by(GROUP) {
-                        let end = columns.min(group + GROUP);
+                        let part = Part { done, deep, group, end: columns.min(group + GROUP) };
                         if rows >= PACKED {
-                            let panels =
-                                panels.get_or_insert_with(|| [[0.0; WIDTH]; BLOCK * (GROUP / WIDTH)]);
-                            for (k, row) in block.chunks(columns).take(depth_now).enumerate() {
-                                for (panel, of_tile) in row[group..end].chunks(WIDTH).enumerate() {
-                                    let packed = &mut panels[panel * depth_now + k];
-                                    match of_tile.first_chunk() {
-                                        Some(whole) => *packed = *whole, // of a length known beforehand
-                                        None => packed[..of_tile.len()].copy_from_slice(of_tile),
-                                    }
-                                }
-                            }
-                        }
-                        let mut i = 0;
-                        while i < rows {
-                            // As equal as they can be: a tile of a row or two would wait for its own sums.
-                            let high = (rows - i).div_ceil((rows - i).div_ceil($rows));
-                            let a = i * left.row + done * left.step;
-                            for (panel, j) in (group..end).step_by(WIDTH).enumerate() {
-                                let wide = (end - j).min(WIDTH);
-                                let (b, apart) = match &panels {
-                                    Some(panels) => (panels[panel * depth_now..].as_flattened(), WIDTH),
-                                    None => (block.get(j..).unwrap_or_default(), columns),
-                                };
-                                let tile = Tile {
-                                    depth: depth_now,
-                                    a: left.values.as_ptr().wrapping_add(a),
-                                    row: left.row,
-                                    step: left.step,
-                                    b: b.as_ptr(),
-                                    apart,
-                                    c: target.as_mut_ptr().wrapping_add(i * columns + j),
-                                    columns,
-                                    zero: done == 0 && start == Start::Zero,
-                                };
-                                // SAFETY: i < rows, j < columns and done <= depth: by the proof that `Product` carries
-                                // `high` rows and `wide` columns from (i, j) lie inside C, and what the tile reads of A
-                                // and B, or of the panel that holds these columns of B, lies inside them.
-                                unsafe { dispatch(tile, high, wide) };
-                            }
-                            i += high;
+                            packed(&mut product, part);
+                        } else {
+                            pass(&mut product, part, None);
                         }
                     }
-                    done += depth_now;
+                    done += deep;
                     if done == depth {
                         break;
                     }
+                }
+            }
+
+            /// [`pass`] with the part of B copied together first, tile by tile. A function of its own for its 192 KiB of
+            /// stack.
+            #[target_feature(enable = $features)]
+            #[inline(never)]
+            #[allow(clippy::large_stack_arrays, reason = "they are never written as a whole")]
+            fn packed(product: &mut Product<'_>, part: Part) {
+                let mut panels = [const { MaybeUninit::<[f32; WIDTH]>::uninit() }; BLOCK * (GROUP / WIDTH)];
+                let rows = product.right[part.done * product.columns..].chunks(product.columns);
+                for (k, row) in rows.take(part.deep).enumerate() {
+                    for (nth, of_tile) in row[part.group..part.end].chunks(WIDTH).enumerate() {
+                        let line = match of_tile.first_chunk() {
+                            Some(whole) => *whole, // of a length known beforehand
+                            None => std::array::from_fn(|lane| of_tile.get(lane).copied().unwrap_or(0.0)),
+                        };
+                        panels[nth * part.deep + k].write(line);
+                    }
+                }
+                pass(product, part, Some(&panels));
+            }
+
+            /// Adds to C what a part of B brings. `panels` holds that part, if it was copied: of each tile's columns
+            /// `part.deep` rows, one tile's after the other's.
+            #[target_feature(enable = $features)]
+            fn pass(product: &mut Product<'_>, part: Part, panels: Option<&[MaybeUninit<[f32; WIDTH]>]>) {
+                let Product { rows, columns, left, right, ref mut target, start, .. } = *product;
+                let block = &right[part.done * columns..];
+                let mut i = 0;
+                while i < rows {
+                    // As equal as they can be: a tile of a row or two would wait for its own sums.
+                    let high = (rows - i).div_ceil((rows - i).div_ceil($rows));
+                    let a = i * left.row + part.done * left.step;
+                    for (nth, j) in (part.group..part.end).step_by(WIDTH).enumerate() {
+                        let wide = (part.end - j).min(WIDTH);
+                        let (b, apart) = match panels {
+                            Some(panels) => (panels[nth * part.deep..].as_ptr().cast(), WIDTH),
+                            None => (block.as_ptr().wrapping_add(j), columns),
+                        };
+                        let tile = Tile {
+                            depth: part.deep,
+                            a: left.values.as_ptr().wrapping_add(a),
+                            row: left.row,
+                            step: left.step,
+                            b,
+                            apart,
+                            c: target.as_mut_ptr().wrapping_add(i * columns + j),
+                            columns,
+                            zero: part.done == 0 && start == Start::Zero,
+                        };
+                        // SAFETY: i < rows, j < columns and done <= depth: by the proof that `Product` carries `high`
+                        // rows and `wide` columns from (i, j) lie inside C, and what the tile reads of A and B lies
+                        // inside them, or was written to the panel that holds these columns of B.
+                        unsafe { dispatch(tile, high, wide) };
+                    }
+                    i += high;
                 }
             }
 
@@ -193,9 +222,9 @@ macro_rules! kernels {
                     }
                 }
                 for r in 0..R {
-                    for v in V..2 * V {
-                        // The next tile's part of C. A prefetch reads nothing: any address will do.
-                        _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * columns + v * LANES).cast());
+                    for next in (V * LANES..2 * V * LANES).step_by(64 / size_of::<f32>()) {
+                        // Mostly the next tile's part of C. A prefetch reads nothing: any address will do.
+                        _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * columns + next).cast());
                     }
                 }
                 // What the compiler knows of how these rows follow on each other it uses to make each address from the
@@ -231,41 +260,45 @@ macro_rules! kernels {
 
             #[target_feature(enable = $features)]
             pub(super) fn combination(combination: Combination<'_, f32>) {
-                // SAFETY: `strip` names lanes of a row only.
-                combined(combination, |from, mask| unsafe { $load(from, mask) });
+                // SAFETY: `strip` names lanes of a row only, without a mask a whole vector of them.
+                combined(combination, |from, mask| unsafe {
+                    mask.map_or_else(|| $load_all(from), |mask| $load(from, mask))
+                });
             }
 
             #[target_feature(enable = $features)]
             pub(super) fn rounded(combination: Combination<'_, Bf16>) {
                 // SAFETY: as above.
-                combined(combination, |from, mask| unsafe { $widen(from, mask) });
+                combined(combination, |from, mask| unsafe {
+                    mask.map_or_else(|| $widen_all(from), |mask| $widen(from, mask))
+                });
             }
 
-            /// `load` reads the lanes that the mask names.
+            /// `load` reads the lanes that the mask names, all without one.
             #[target_feature(enable = $features)]
             fn combined<T>(
                 combination: Combination<'_, T>,
-                load: impl Fn(*const T, $mask) -> $vector + Copy,
+                load: impl Fn(*const T, Option<$mask>) -> $vector + Copy,
             ) {
                 let Combination { terms, rows, target } = combination;
                 let columns = target.len();
                 let mut j = 0;
                 while j < columns {
                     let wide = (columns - j).min($strip * LANES);
-                    let vectors = wide.div_ceil(LANES);
-                    let mask = $mask_of(wide - (vectors - 1) * LANES);
+                    let (vectors, rest) = (wide / LANES, wide % LANES);
+                    let mask = $mask_of(rest.max(1));
                     let (b, c) =
                         (rows.as_ptr().wrapping_add(j), target.as_mut_ptr().wrapping_add(j));
-                    // SAFETY: `wide` columns from j lie inside the target and, by the proof that `Combination`
+                    // SAFETY: these columns from j on lie inside the target and, by the proof that `Combination`
                     // carries, inside every row that a term names.
                     j += unsafe {
                         match vectors {
-                            $strip => strip::<$strip, T>(terms, b, c, columns, mask, load),
-                            4 => strip::<4, T>(terms, b, c, columns, mask, load),
-                            5.. => strip::<4, T>(terms, b, c, columns, $mask_of(LANES), load),
-                            3 => strip::<3, T>(terms, b, c, columns, mask, load),
-                            2 => strip::<2, T>(terms, b, c, columns, mask, load),
-                            _ => strip::<1, T>(terms, b, c, columns, mask, load),
+                            $strip => strip::<$strip, true, T>(terms, b, c, columns, mask, load),
+                            4.. => strip::<4, true, T>(terms, b, c, columns, mask, load),
+                            3 => strip::<3, true, T>(terms, b, c, columns, mask, load),
+                            2 => strip::<2, true, T>(terms, b, c, columns, mask, load),
+                            1 => strip::<1, true, T>(terms, b, c, columns, mask, load),
+                            _ => strip::<1, false, T>(terms, b, c, columns, mask, load),
                         }
                     }
                     .min(wide);
@@ -277,22 +310,22 @@ macro_rules! kernels {
             /// # Safety
             ///
             /// `c`, and `b` plus a row's index times `columns`, are good for `V` vectors, the last one as far as `mask`
-            /// says.
+            /// says, or with `WHOLE` all of it.
             #[target_feature(enable = $features)]
-            unsafe fn strip<const V: usize, T>(
+            unsafe fn strip<const V: usize, const WHOLE: bool, T>(
                 terms: &[(u32, f32)],
                 b: *const T,
                 c: *mut f32,
                 columns: usize,
                 mask: $mask,
-                load: impl Fn(*const T, $mask) -> $vector,
+                load: impl Fn(*const T, Option<$mask>) -> $vector,
             ) -> usize {
-                let full = $mask_of(LANES);
-                let mask_at = |v: usize| if v + 1 == V { mask } else { full };
+                let masked = |v: usize| !WHOLE && v + 1 == V;
                 let mut sums = [$zero(); V];
                 for (v, sum) in sums.iter_mut().enumerate() {
+                    let from = c.wrapping_add(v * LANES);
                     // SAFETY: inside the target by this function's contract.
-                    *sum = unsafe { $load(c.add(v * LANES), mask_at(v)) };
+                    *sum = unsafe { if masked(v) { $load(from, mask) } else { $load_all(from) } };
                 }
                 for (at, &(index, value)) in terms.iter().enumerate() {
                     if let Some(&(next, _)) = terms.get(at + AHEAD) {
@@ -306,13 +339,14 @@ macro_rules! kernels {
                         (b.wrapping_add(index as usize * columns), $broadcast(value));
                     for (v, sum) in sums.iter_mut().enumerate() {
                         // Inside the row by this function's contract.
-                        let row = load(row.wrapping_add(v * LANES), mask_at(v));
+                        let row = load(row.wrapping_add(v * LANES), masked(v).then_some(mask));
                         *sum = $fma(factor, row, *sum);
                     }
                 }
                 for (v, sum) in sums.iter().enumerate() {
+                    let to = c.wrapping_add(v * LANES);
                     // SAFETY: inside the target by this function's contract.
-                    unsafe { $store(c.add(v * LANES), mask_at(v), *sum) };
+                    unsafe { if masked(v) { $store(to, mask, *sum) } else { $store_all(to, *sum) } };
                 }
                 V * LANES
             }
@@ -322,13 +356,13 @@ macro_rules! kernels {
 
 kernels!(
     wide, "avx512f,avx512bw,avx512vl", __m512, 16, __mmask16, lanes_of_16,
-    load_16, widen_16, _mm512_loadu_ps, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    load_16, widen_16, _mm512_loadu_ps, widen_all_16, store_16, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps,
     tiles: 12 x 2, lower: 1 2 3 4 5 6 7 8 9 10 11, strips: 16
 );
 
 kernels!(
     narrow, "avx2,fma", __m256, 8, __m256i, lanes_of_8,
-    load_8, widen_8, _mm256_loadu_ps, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    load_8, widen_8, _mm256_loadu_ps, widen_all_8, store_8, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
     tiles: 6 x 2, lower: 1 2 3 4 5, strips: 12
 );
 
@@ -360,7 +394,20 @@ unsafe fn store_16(to: *mut f32, mask: __mmask16, values: __m512) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn widen_16(from: *const Bf16, mask: __mmask16) -> __m512 {
     // SAFETY: lanes outside the mask are not touched, and `loadu` asks for no alignment.
-    let halves = unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) };
+    wider_16(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) })
+}
+
+/// # Safety
+///
+/// Sixteen numbers are readable.
+#[target_feature(enable = "avx512f")]
+unsafe fn widen_all_16(from: *const Bf16) -> __m512 {
+    // SAFETY: `loadu` asks for no alignment.
+    wider_16(unsafe { _mm256_loadu_si256(from.cast()) })
+}
+
+#[target_feature(enable = "avx512f")]
+fn wider_16(halves: __m256i) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
@@ -396,15 +443,19 @@ unsafe fn store_8(to: *mut f32, mask: __m256i, values: __m256) {
 #[target_feature(enable = "avx2")]
 unsafe fn widen_8(from: *const Bf16, mask: __m256i) -> __m256 {
     let lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask)).count_ones() as usize;
-    let halves = if lanes == 8 {
-        // SAFETY: all eight lanes are readable, and `loadu` asks for no alignment.
-        unsafe { _mm_loadu_si128(from.cast()) }
-    } else {
-        let mut padded = [Bf16::default(); 8];
-        // SAFETY: a mask names the first lanes, and those are readable.
-        padded[..lanes].copy_from_slice(unsafe { std::slice::from_raw_parts(from, lanes) });
-        // SAFETY: eight readable numbers.
-        unsafe { _mm_loadu_si128(padded.as_ptr().cast()) }
-    };
+    let mut padded = [Bf16::default(); 8];
+    // SAFETY: a mask names the first lanes, and those are readable.
+    padded[..lanes].copy_from_slice(unsafe { std::slice::from_raw_parts(from, lanes) });
+    // SAFETY: eight numbers.
+    unsafe { widen_all_8(padded.as_ptr()) }
+}
+
+/// # Safety
+///
+/// Eight numbers are readable.
+#[target_feature(enable = "avx2")]
+unsafe fn widen_all_8(from: *const Bf16) -> __m256 {
+    // SAFETY: `loadu` asks for no alignment.
+    let halves = unsafe { _mm_loadu_si128(from.cast()) };
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
 }

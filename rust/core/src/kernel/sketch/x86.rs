@@ -20,7 +20,7 @@ use super::{GROUP, Group, Kernel, LIFTED, SketchQuery};
 /// The kernel for AVX2, if this CPU has it.
 pub(super) fn avx2() -> Option<Kernel> {
     Isa::Avx2.runs().then_some(Kernel {
-        // SAFETY: handed out only when this CPU has it and FMA.
+        // SAFETY: handed out only when this CPU has AVX2 and FMA.
         estimate: |group, query, bar, costs| unsafe { estimate_avx2(group, query, bar, costs) },
     })
 }
