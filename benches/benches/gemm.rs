@@ -64,7 +64,7 @@ fn openblas() -> Option<PathBuf> {
     libraries.filter_map(|entry| Some(entry.ok()?.path())).find(is_blas)
 }
 
-/// Where a layer keeps its weights, for both.
+/// Lying as a layer's weights and activations do.
 fn numbers(n: usize) -> Aligned {
     let mut made = Aligned::zeros(n);
     for (i, number) in made.iter_mut().enumerate() {
@@ -119,7 +119,7 @@ fn main() {
     println!("|---|---|---|---|---|");
     for (name, lies, [m, n, k]) in PRODUCTS {
         let (a, b) = (numbers(m * k), numbers(k * n));
-        let (mut c, mut theirs) = (Aligned::zeros(m * n), Aligned::zeros(m * n));
+        let (mut c, mut theirs) = (vec![0.0; m * n], vec![0.0; m * n]);
         let times = (WORK / (m * n * k)).max(1);
         let flops = (2 * m * n * k * times) as f64;
         let left = match lies {
@@ -156,7 +156,7 @@ fn main() {
             ratios.push(his.as_secs_f64() / mine.as_secs_f64());
         }
         if sgemm.is_some() {
-            let apart = c.iter().zip(theirs.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let apart = c.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(apart < 1e-3, "{name}: the products are {apart} apart");
         }
         println!(

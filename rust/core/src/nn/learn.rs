@@ -10,6 +10,7 @@ use super::mlp;
 use super::questions::{Batch, Questions};
 use super::sums;
 use crate::error::{Error, Result};
+use crate::kernel::gemm::Aligned;
 use crate::pool::Pool;
 
 /// What one training step reports.
@@ -35,12 +36,12 @@ const TILE: usize = 8;
 /// Memory of a training step, kept from step to step. A clone starts with none.
 #[derive(Debug, Default)]
 pub(super) struct Workshop {
-    x: Vec<f32>,
-    hidden: Vec<f32>,
+    x: Aligned,
+    hidden: Aligned,
     /// The outputs, then the loss's derivative by them.
-    output: Vec<f32>,
-    d_hidden: Vec<f32>,
-    turned: Vec<f32>,
+    output: Aligned,
+    d_hidden: Aligned,
+    turned: Aligned,
     pub(super) gradient: Vec<f32>,
     /// Squared error of each sample.
     errors: Vec<f64>,
@@ -231,11 +232,11 @@ impl Workshop {
     fn make_room(&mut self, layer: &DecisionLayer, n: usize, active: usize) {
         let Self { x, hidden, output, d_hidden, turned, gradient, errors, norms } = self;
         let shape = layer.shape;
-        x.resize(n * active, 0.0);
-        hidden.resize(n * shape.hidden, 0.0);
-        output.resize(n * shape.output, 0.0);
-        d_hidden.resize(n * shape.hidden, 0.0);
-        turned.resize(n * (shape.hidden + shape.output), 0.0);
+        x.resize(n * active);
+        hidden.resize(n * shape.hidden);
+        output.resize(n * shape.output);
+        d_hidden.resize(n * shape.hidden);
+        turned.resize(n * (shape.hidden + shape.output));
         gradient.resize(shape.parameters(), 0.0);
         errors.resize(n, 0.0);
         norms.resize(active + shape.hidden, 0.0);

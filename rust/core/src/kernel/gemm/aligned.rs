@@ -5,10 +5,10 @@ use std::ops::{Deref, DerefMut};
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// A fixed number of numbers, the first at the beginning of a cache line: of a matrix in rows of whole lines a vector is then
+/// Numbers, the first at the beginning of a cache line: of a matrix in rows of whole lines a vector is then
 /// never read from two of them. Large blocks of a plain vector begin a quarter of a line
 /// later under glibc.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Aligned {
     numbers: Vec<f32>,
     start: usize,
@@ -22,6 +22,14 @@ impl Aligned {
         // where no offset is known, which a compiler may say, they lie as they come
         let start = numbers.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
         Self { numbers, start, len }
+    }
+
+    /// Makes room for as many numbers, whose values are any. Memory is taken only where there was less.
+    pub fn resize(&mut self, len: usize) {
+        if self.start + len > self.numbers.len() {
+            *self = Self::zeros(len);
+        }
+        self.len = len;
     }
 }
 
@@ -66,6 +74,17 @@ mod tests {
                 assert_eq!(aligned.as_ptr() as usize % LINE, 0);
                 assert_eq!(&aligned[..], &given[..]);
             }
+        }
+    }
+
+    #[test]
+    fn room_is_kept_and_made_where_there_is_too_little() {
+        let mut aligned = Aligned::default();
+        for len in [0, 100, 7, 100, 5_000, 0, 5_000] {
+            aligned.resize(len);
+            aligned.fill(1.0);
+            assert_eq!(aligned.len(), len);
+            assert!(len == 0 || (aligned.as_ptr() as usize).is_multiple_of(LINE));
         }
     }
 }
