@@ -90,6 +90,7 @@ def _measured(section: str, root: str, wanted: Callable[[str], bool]) -> tuple[s
             shown = len(table.rows)
             with work(_fresh(root)) as made:
                 add(table, measure(made))
+            del made  # and the threads that its contenders keep
             for row in table.rows[shown:]:
                 print(" | ".join(row), flush=True)
     for name, figure in figures.FIGURES[section].items():

@@ -41,13 +41,18 @@ impl Pool {
     pub fn shared() -> Result<Arc<Self>> {
         static SHARED: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().expect("making a pool does not panic");
-        if let Some(pool) = shared.upgrade().filter(|pool| pool.process == std::process::id()) {
+        if let Some(pool) = shared.upgrade().filter(|pool| pool.runs_here()) {
             return Ok(pool);
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Arc::new(Self::new(threads)?);
         *shared = Arc::downgrade(&pool);
         Ok(pool)
+    }
+
+    /// Whether its threads are this process's: those of a parent stayed there.
+    pub fn runs_here(&self) -> bool {
+        self.process == std::process::id()
     }
 
     /// How many threads work.
@@ -73,7 +78,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         let pool = self.workers.take();
-        if self.process != std::process::id() {
+        if !self.runs_here() {
             std::mem::forget(pool); // the threads stayed in the parent
             return;
         }

@@ -87,6 +87,39 @@ fn a_gradient_that_is_applied_is_a_training_step_to_the_bits_on_any_number_of_th
 }
 
 #[test]
+fn a_step_that_no_norm_can_clip_moves_weights_as_their_gradient_comes_to_the_same_bits() {
+    // More rows than a thread moves at once, and no multiple of them.
+    let sizes = LayerSettings { hidden_size: 150, ..LayerSettings::new(70, 33) };
+    for optimizer in Optimizer::ALL {
+        for (clip_norm, contexts_from) in [None, Some(1e9), Some(0.5), Some(1e-3)]
+            .into_iter()
+            .flat_map(|clip| [(clip, 9), (clip, 2), (clip, 0)])
+        {
+            let settings = LayerSettings {
+                optimizer: *optimizer,
+                weight_decay: 0.02,
+                clip_norm,
+                ..sizes.clone()
+            };
+            let [mut apart, mut whole] =
+                [0, 1].map(|_| DecisionLayer::new(settings.clone()).unwrap());
+            let (pool, mut gradient) = (Pool::new(2).unwrap(), Vec::new());
+            for round in 0..4 {
+                let material = Material::new(20 + round, &settings, 40);
+                // Every second batch from then on has contexts.
+                let full = round >= contexts_from && round % 2 == contexts_from % 2;
+                let batch = if full { material.full() } else { material.plain() };
+                let told = apart.gradient(&batch, &mut gradient).unwrap();
+                let step = apart.apply(&gradient, told.loss).unwrap();
+                let told = format!("{optimizer:?} {clip_norm:?} {contexts_from} {round}");
+                assert_eq!(step, whole.train_on(&batch, Some(&pool)).unwrap(), "{told}");
+                assert!(apart.to_bytes().unwrap() == whole.to_bytes().unwrap(), "{told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_mean_of_the_shards_by_their_weights_is_the_gradient_of_all_samples() {
     let settings = settings(Optimizer::AdamW);
     let [mut layer, _] = twice(&settings);

@@ -1,7 +1,7 @@
 //! The decision layer.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
@@ -24,12 +24,16 @@ const UNPOISONED: &str = "no holder of the layer panics";
 
 /// Products of numbers from which on work is shared among threads: about a millisecond of one.
 const FOR_THREADS: usize = 1 << 25;
+/// What learning takes, beside answering: the way back through the layers, and the gradient by their weights.
+const LEARNING: usize = 3;
 
 /// A network that maps a state, a desired return and a context to an action.
 #[pyclass(frozen, module = "precedent._core")]
 pub(crate) struct Layer {
     core: Arc<RwLock<DecisionLayer>>,
     sizes: Sizes,
+    /// From the first need on: a step of a training loop is over sooner than threads have begun and ended.
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 /// What a layer is for its whole life, known without its lock: a trainer puts only layers of these sizes there.
@@ -136,7 +140,7 @@ impl Layer {
     ) -> Result<Bound<'py, PyArray2<f32>>> {
         let asked = self.asked(states, returns, contexts, timesteps)?;
         let actions = py.detach(|| {
-            let pool = self.pool_for(&asked)?;
+            let pool = self.pool_for(&asked, 1)?;
             self.read(|layer| layer.predict_many_on(&asked.questions(), pool.as_deref()))
         })?;
         self.rows(py, actions)
@@ -194,7 +198,7 @@ impl Layer {
         let asked = self.asked(states, returns, contexts, timesteps)?;
         let actions = self.actions(actions)?;
         Ok(py.detach(|| {
-            let (questions, pool) = (asked.questions(), self.pool_for(&asked)?);
+            let (questions, pool) = (asked.questions(), self.pool_for(&asked, 1)?);
             let batch = Batch { questions, actions: &actions, weights: None };
             self.write(|layer| layer.calibrate_on(&batch, pool.as_deref()))
         })?)
@@ -238,7 +242,7 @@ impl Layer {
                 actions: &actions,
                 weights: weights.as_deref(),
             };
-            let pool = self.pool_for(&asked)?;
+            let pool = self.pool_for(&asked, LEARNING)?;
             self.write(|layer| layer.train_on(&batch, pool.as_deref()))
         })?;
         Ok(told(metrics))
@@ -263,7 +267,7 @@ impl Layer {
         let told = py.detach(|| {
             let (questions, weights) = (asked.questions(), weights.as_deref());
             let batch = Batch { questions, actions: &actions, weights };
-            let pool = self.pool_for(&asked)?;
+            let pool = self.pool_for(&asked, LEARNING)?;
             self.write(|layer| layer.gradient_on(&batch, &mut gradient, pool.as_deref()))
         })?;
         Ok((PyArray1::from_vec(py, gradient), told.loss, told.weight))
@@ -389,11 +393,19 @@ impl Layer {
         change(&mut self.core.write().expect(UNPOISONED))
     }
 
-    /// The threads for so many questions; none where waking them would take longer than they save.
-    fn pool_for(&self, asked: &Asked) -> precedent_core::Result<Option<Arc<Pool>>> {
+    /// The threads for something that takes so many times what answering takes; none where waking them would take longer
+    /// than they save.
+    fn pool_for(&self, asked: &Asked, times: usize) -> precedent_core::Result<Option<Arc<Pool>>> {
         let Sizes { state, action, hidden, .. } = self.sizes;
         let products = asked.states.len() / state * (2 * state + action) * hidden;
-        (products >= FOR_THREADS).then(Pool::shared).transpose()
+        if products * times < FOR_THREADS {
+            return Ok(None);
+        }
+        let mut pool = self.pool.lock().expect(UNPOISONED);
+        if !pool.as_ref().is_some_and(|pool| pool.runs_here()) {
+            *pool = Some(Pool::shared()?);
+        }
+        Ok(pool.clone())
     }
 
     fn asked(
@@ -437,7 +449,7 @@ impl From<DecisionLayer> for Layer {
             hidden: settings.hidden_size,
             input: settings.input_size(),
         };
-        Self { core: Arc::new(RwLock::new(layer)), sizes }
+        Self { core: Arc::new(RwLock::new(layer)), sizes, pool: Mutex::default() }
     }
 }
 

@@ -82,6 +82,16 @@ impl Crew {
         rows.div_ceil(self.threads).next_multiple_of(tile).min(most)
     }
 
+    /// Does both, at the same time where there are threads to.
+    pub(super) fn both(self, one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
+        if self.threads > 1 {
+            rayon::join(one, other);
+        } else {
+            one();
+            other();
+        }
+    }
+
     /// Calls `work` with the first row and the part, for parts of `at_once` rows; together they are `whole`.
     pub(super) fn each<W: Cut>(self, whole: W, at_once: usize, work: &(impl Fn(usize, W) + Sync)) {
         self.each_from(0, whole, at_once, work);

@@ -3,7 +3,7 @@
 #![expect(clippy::inline_always, reason = "loops that are compiled for several vector widths")]
 
 use super::settings::Encoding;
-use super::waves::{LARGEST, sine};
+use super::waves::{LARGEST, sine_and_cosine};
 use crate::kernel::wide::{self, Loop};
 
 /// How strongly a time step is added to the context block.
@@ -16,8 +16,9 @@ const FARTHEST: f64 = 1e15;
 pub struct Encoder {
     encoding: Encoding,
     width: usize,
-    /// One an entry of the code, the highest first; a sine and its cosine are neighbours and share theirs.
+    /// The highest first: one a pair of a sine and its cosine, which are neighbours, or with the seed's code one an entry.
     returns: Vec<f64>,
+    /// One a pair.
     timesteps: Vec<f64>,
 }
 
@@ -26,8 +27,8 @@ impl Encoder {
     pub fn new(encoding: Encoding, width: usize) -> Self {
         let d = width as f64;
         let pairs = |base: f64, scale: f64| {
-            let frequency = |i| scale * base.powf(-2.0 * (i / 2) as f64 / d);
-            (0..width / 2 * 2).map(frequency).collect() // an odd last entry stays zero
+            let frequency = |i| scale * base.powf(-2.0 * i as f64 / d);
+            (0..width / 2).map(frequency).collect() // an odd last entry stays zero
         };
         let returns = match encoding {
             Encoding::Compact => pairs(100.0, 8.0),
@@ -45,58 +46,76 @@ impl Encoder {
         debug_assert_eq!(code.len(), self.width);
         // so far out that it says nothing more; beyond, waves would end in no number
         let mapped = ((value - range.0) / (range.1 - range.0)).clamp(-FARTHEST, FARTHEST);
-        let (position, scale) = match self.encoding {
-            Encoding::Compact => (mapped, norm_one(&self.returns)),
-            Encoding::Seed => (mapped * 10_000.0, 1.0),
-        };
         code.fill(0.0);
-        Waves { frequencies: &self.returns, position, scale, target: code }.add();
+        let frequencies = &self.returns[..];
+        match self.encoding {
+            Encoding::Compact => {
+                let scale = norm_one(frequencies);
+                Waves::<true> { frequencies, position: mapped, scale, target: code }.add();
+            }
+            Encoding::Seed => {
+                let position = mapped * 10_000.0;
+                Waves::<false> { frequencies, position, scale: 1.0, target: code }.add();
+            }
+        }
     }
 
     /// Adds a time step's code, of norm 0.1, to a context.
     pub fn add_timestep(&self, timestep: i64, context: &mut [f32]) {
         let (frequencies, position) = (&self.timesteps[..], timestep as f64);
         let scale = TIMESTEP_WEIGHT * norm_one(frequencies);
-        Waves { frequencies, position, scale, target: context }.add();
+        Waves::<true> { frequencies, position, scale, target: context }.add();
     }
 }
 
 /// What gives pairs of sines and cosines the norm 1.
 fn norm_one(frequencies: &[f64]) -> f64 {
-    1.0 / (frequencies.len() as f64 / 2.0).sqrt()
+    1.0 / (frequencies.len() as f64).sqrt()
 }
 
-/// Adds a sine to even and a cosine to odd entries.
-struct Waves<'a> {
+/// Adds a sine to even and a cosine to odd entries. In `PAIRS` a sine and the cosine after it have one frequency; else
+/// each entry has its own.
+struct Waves<'a, const PAIRS: bool> {
     frequencies: &'a [f64],
     position: f64,
     scale: f64,
     target: &'a mut [f32],
 }
 
-impl Loop for Waves<'_> {
+impl<const PAIRS: bool> Loop for Waves<'_, PAIRS> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { frequencies, position, scale, target } = self;
-        for (i, (entry, frequency)) in target.iter_mut().zip(frequencies).enumerate() {
-            *entry += (scale * sine(position * frequency, i as u64 % 2)) as f32;
-        }
+        self.add_by(sine_and_cosine);
     }
 }
 
-impl Waves<'_> {
+impl<const PAIRS: bool> Waves<'_, PAIRS> {
     /// Adds the waves. Positions so far out that only the system's functions can tell their phase are slower.
     fn add(self) {
-        let Self { frequencies, position, .. } = self;
-        let largest = frequencies.first().map_or(0.0, |highest| (position * highest).abs());
+        let largest =
+            self.frequencies.first().map_or(0.0, |highest| (self.position * highest).abs());
         if largest <= LARGEST {
             return wide::run(self);
         }
-        for (i, (entry, frequency)) in self.target.iter_mut().zip(frequencies).enumerate() {
-            let angle = position * frequency;
-            *entry += (self.scale * if i % 2 == 0 { angle.sin() } else { angle.cos() }) as f32;
+        self.add_by(f64::sin_cos);
+    }
+
+    #[inline(always)]
+    fn add_by(self, sine_and_cosine: impl Fn(f64) -> (f64, f64)) {
+        let Self { frequencies, position, scale, target } = self;
+        if PAIRS {
+            for ([even, odd], frequency) in target.as_chunks_mut().0.iter_mut().zip(frequencies) {
+                let (sine, cosine) = sine_and_cosine(position * frequency);
+                *even += (scale * sine) as f32;
+                *odd += (scale * cosine) as f32;
+            }
+        } else {
+            for (i, (entry, frequency)) in target.iter_mut().zip(frequencies).enumerate() {
+                let (sine, cosine) = sine_and_cosine(position * frequency);
+                *entry += (scale * if i % 2 == 0 { sine } else { cosine }) as f32;
+            }
         }
     }
 }

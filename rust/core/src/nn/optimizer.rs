@@ -2,7 +2,7 @@
 
 #![expect(clippy::inline_always, reason = "loops that are compiled for several vector widths")]
 
-use super::crew::{Crew, Grid};
+use super::crew::{Crew, Cut};
 use super::mlp::{Kind, Shape};
 use super::settings::{LayerSettings, Optimizer};
 use crate::kernel::wide::{self, Loop};
@@ -12,7 +12,7 @@ const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// Parameters that a thread moves at once: enough that handing them out costs nothing beside it.
-const PART: usize = 16_384;
+const AT_ONCE: usize = 16_384;
 
 /// What an optimizer remembers between steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,45 +65,134 @@ impl Memory {
         Self { steps, first, second, contextless }
     }
 
-    /// Moves `params` by one step of size `rate`. `with_context` says whether the gradient by the context's weights may be other than
-    /// zero.
+    /// Begins a step of size `rate` down a gradient that counts `scale` times: the runs of [`Shape::segments`], which
+    /// have yet to be moved. `with_context` says whether the gradient by the context's weights may be other than zero.
+    pub(super) fn begin<'a>(
+        &'a mut self,
+        (settings, rate): (&LayerSettings, f64),
+        params: &'a mut [f32],
+        scale: f64,
+        with_context: bool,
+    ) -> [Part<'a>; 5] {
+        self.steps += 1;
+        self.contextless &= !with_context;
+        let (steps, contextless) = (self.steps, self.contextless);
+        let mut rest = Numbers { params, first: &mut self.first, second: &mut self.second };
+        settings.shape().segments().map(|(range, kind)| {
+            let spared = settings.optimizer == Optimizer::AdamW && kind == Kind::Biases;
+            let decay = if spared { 0.0 } else { settings.weight_decay };
+            let way = match settings.optimizer {
+                _ if contextless && kind == Kind::Context => Way::Decay,
+                Optimizer::Sgd => Way::Sgd,
+                Optimizer::AdamW | Optimizer::Adam => Way::Adam,
+            };
+            let (numbers, others) = std::mem::take(&mut rest).split_at(range.len());
+            rest = others;
+            let rule = Rule::new((settings, rate), steps, scale, decay);
+            Part { rule, way, width: 1, numbers }
+        })
+    }
+
+    /// Moves `params` by one step; the arguments are those of [`Self::begin`].
     pub(super) fn step(
         &mut self,
         crew: Crew,
-        (settings, rate): (&LayerSettings, f64),
+        pace: (&LayerSettings, f64),
         params: &mut [f32],
-        (gradient, scale): (&[f32], f64),
+        (mut gradient, scale): (&[f32], f64),
         with_context: bool,
     ) {
-        self.steps += 1;
-        self.contextless &= !with_context;
-        let Self { steps, first, second, contextless } = self;
-        for (range, kind) in settings.shape().segments() {
-            let spared = settings.optimizer == Optimizer::AdamW && kind == Kind::Biases;
-            let decay = if spared { 0.0 } else { settings.weight_decay };
-            let rule = Rule::new((settings, rate), *steps, scale, decay);
-            let gradient = &gradient[range.clone()];
-            let params = Grid::new(&mut params[range.clone()], 1);
-            let first = Grid::new(&mut first[range.clone()], 1);
-            if *contextless && kind == Kind::Context {
-                crew.each(params, PART, &|_, params| {
-                    wide::run(Decay { rule, params: params.values });
-                });
-            } else if settings.optimizer == Optimizer::Sgd {
-                crew.each((params, first), PART, &|from, (params, first)| {
-                    let (params, velocity) = (params.values, first.values);
-                    let gradient = &gradient[from..][..params.len()];
-                    wide::run(Sgd { rule, params, gradient, velocity });
-                });
-            } else {
-                let second = Grid::new(&mut second[range], 1);
-                crew.each((params, first, second), PART, &|from, (params, first, second)| {
-                    let (params, first, second) = (params.values, first.values, second.values);
-                    let gradient = &gradient[from..][..params.len()];
-                    wide::run(Adam { rule, params, gradient, first, second });
-                });
-            }
+        for part in self.begin(pace, params, scale, with_context) {
+            let (own, others) = gradient.split_at(part.len());
+            gradient = others;
+            part.descend(crew, own);
         }
+    }
+}
+
+/// Parameters that one rule moves; to be cut by rows.
+pub(super) struct Part<'a> {
+    rule: Rule,
+    way: Way,
+    width: usize,
+    numbers: Numbers<'a>,
+}
+
+/// Parameters, and what the optimizer remembers of each.
+#[derive(Default)]
+struct Numbers<'a> {
+    params: &'a mut [f32],
+    first: &'a mut [f32],
+    /// Empty under SGD.
+    second: &'a mut [f32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Adam or AdamW.
+    Adam,
+    Sgd,
+    /// What AdamW does to parameters without a gradient or moments.
+    Decay,
+}
+
+impl Part<'_> {
+    /// The same in rows of `width` parameters.
+    pub(super) fn in_rows(self, width: usize) -> Self {
+        debug_assert!(self.len().is_multiple_of(width));
+        Self { width, ..self }
+    }
+
+    /// How many parameters.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.params.len()
+    }
+
+    /// Whether they have neither moments nor a gradient.
+    pub(super) fn only_decays(&self) -> bool {
+        self.way == Way::Decay
+    }
+
+    /// Moves them down their gradient, shared among threads. Those that only decay do not look at it.
+    pub(super) fn descend(self, crew: Crew, gradient: &[f32]) {
+        crew.each(self, AT_ONCE, &|first, part| {
+            let own = &gradient[first..][..part.len()];
+            part.go(own);
+        });
+    }
+
+    /// Moves them down their gradient.
+    pub(super) fn go(self, gradient: &[f32]) {
+        debug_assert!(gradient.len() == self.len());
+        let Self { rule, way, numbers: Numbers { params, first, second }, .. } = self;
+        match way {
+            Way::Adam => wide::run(Adam { rule, params, gradient, first, second }),
+            Way::Sgd => wide::run(Sgd { rule, params, gradient, velocity: first }),
+            Way::Decay => wide::run(Decay { rule, params }),
+        }
+    }
+}
+
+impl Cut for Part<'_> {
+    fn rows(&self) -> usize {
+        self.len() / self.width
+    }
+
+    fn cut(self, rows: usize) -> (Self, Self) {
+        let (above, below) = self.numbers.split_at(rows * self.width);
+        (Self { numbers: above, ..self }, Self { numbers: below, ..self })
+    }
+}
+
+impl Numbers<'_> {
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        let (params, params_below) = self.params.split_at_mut(middle);
+        let (first, first_below) = self.first.split_at_mut(middle);
+        let (second, second_below) = self.second.split_at_mut(middle.min(self.second.len()));
+        (
+            Self { params, first, second },
+            Self { params: params_below, first: first_below, second: second_below },
+        )
     }
 }
 

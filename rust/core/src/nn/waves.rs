@@ -34,10 +34,10 @@ const COS: [f64; 6] = [
     -1.135_964_755_778_819_5e-11,
 ];
 
-/// The sine of an angle of at most [`LARGEST`], after `quarters` (0 or 1) quarter turns: its cosine after one.
+/// The sine and the cosine of an angle of at most [`LARGEST`].
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled into loops of several vector widths")]
-pub(super) fn sine(angle: f64, quarters: u64) -> f64 {
+pub(super) fn sine_and_cosine(angle: f64) -> (f64, f64) {
     let shifted = angle * std::f64::consts::FRAC_2_PI + ROUNDER;
     let turns = shifted - ROUNDER;
     let x = angle - turns * HALF_PI[0] - turns * HALF_PI[1] - turns * HALF_PI[2];
@@ -46,11 +46,14 @@ pub(super) fn sine(angle: f64, quarters: u64) -> f64 {
     let sine = x + x * z * sine;
     let cosine = COS.iter().rev().fold(0.0, |sum, c| sum * z + c);
     let cosine = 1.0 - 0.5 * z + z * z * cosine;
-    // In odd quarters the two change places; the second bit is the sign.
-    let quarter = shifted.to_bits().wrapping_add(quarters);
+    // In odd quarters the two change places; the second bit is the sign, and the cosine is a quarter ahead.
+    let quarter = shifted.to_bits();
     let swap = (quarter & 1).wrapping_neg();
-    let bits = (sine.to_bits() & !swap) | (cosine.to_bits() & swap);
-    f64::from_bits(bits ^ ((quarter & 2) << 62))
+    let change = (sine.to_bits() ^ cosine.to_bits()) & swap;
+    (
+        f64::from_bits((sine.to_bits() ^ change) ^ ((quarter & 2) << 62)),
+        f64::from_bits((cosine.to_bits() ^ change) ^ ((quarter.wrapping_add(1) & 2) << 62)),
+    )
 }
 
 #[cfg(test)]
@@ -63,8 +66,8 @@ mod tests {
         for i in 0..200_000 {
             for frequency in [1e-3, 0.011, 0.1, 0.77, 0.999_9] {
                 let angle = f64::from(i - 100_000) * frequency;
-                worst = worst.max((sine(angle, 0) - angle.sin()).abs());
-                worst = worst.max((sine(angle, 1) - angle.cos()).abs());
+                let (sine, cosine) = sine_and_cosine(angle);
+                worst = worst.max((sine - angle.sin()).abs()).max((cosine - angle.cos()).abs());
             }
         }
         assert!(worst < 1e-15, "off by {worst}");
