@@ -1,8 +1,12 @@
 """A layer that several threads use: answers do not wait for answers, and none sees half a step."""
 
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +131,50 @@ def test_answers_by_the_pool_have_the_bits_of_answers_in_small_parts():
     states, _, returns = data(1000, d=256, a=64)
     parts = [made.predict_many(states[i : i + 50], returns[i : i + 50]) for i in range(0, 1000, 50)]
     np.testing.assert_array_equal(made.predict_many(states, returns), np.concatenate(parts))
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one processor is shared among no threads")
+def test_a_layer_keeps_the_threads_of_a_large_batch_and_no_longer_than_it_lives():
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("only Linux tells the threads of a process")
+    before, layer = set(tasks.iterdir()), precedent.DecisionLayer(64, 64)
+    states, actions, returns = data(n=512, d=64, a=64)
+    layer.train(states[:8], actions[:8], returns[:8])
+    assert set(tasks.iterdir()) <= before
+    layer.train(states, actions, returns)
+    begun = set(tasks.iterdir()) - before
+    assert begun
+    layer.train(states, actions, returns)
+    assert set(tasks.iterdir()) - before == begun
+    del layer
+    # A joined thread is listed until the system has cleared it away.
+    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_trains_on_to_the_same_bits(pytestconfig):
+    script = """
+    import os, sys, warnings
+    sys.path.insert(0, sys.argv[1])
+    from network import data
+    from precedent import DecisionLayer
+    warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, which is the point
+    layer, (states, actions, returns) = DecisionLayer(64, 64), data(n=512, d=64, a=64)
+    layer.train(states, actions, returns)
+    reader, writer = os.pipe()
+    child = os.fork()
+    told = repr(layer.train(states, actions, returns)).encode()
+    if child == 0:
+        os.write(writer, told)
+        os._exit(0)
+    print(os.read(reader, 1000) == told, os.waitpid(child, 0)[1])
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(pytestconfig.rootpath / "tests")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ran.stdout.split() == ["True", "0"]

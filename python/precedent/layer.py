@@ -29,7 +29,8 @@ class DecisionLayer:
 
     Input: state || return code || context, each `state_size` wide; hidden ReLU; linear output. 787,456
     parameters at 768 dimensions. Same seed and same data give the same weights bit for bit, at any number of
-    threads.
+    threads. Large batches (a step of 19 samples or more at 768 dimensions) are shared among all processors;
+    their threads stay as long as the layer.
 
     Args:
         state_size: Dimensions of a state.

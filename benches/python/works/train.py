@@ -88,7 +88,10 @@ def numpy_step(weights) -> Callable[[np.ndarray, np.ndarray], float]:
 
 @contextmanager
 def one_processor() -> Iterator[None]:
-    """Hold this thread, and those that it starts, to one processor."""
+    """Hold this thread, and those that it starts, to one processor, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:

@@ -1,5 +1,5 @@
-//! The threads of this library: one pool that stores and trainers share while they are open, and that is gone, joined,
-//! when the last of them lets go.
+//! The threads of this library: one pool that stores and trainers share while they are open, one of layers that were given
+//! large batches. Each is gone, joined, when the last holder lets go.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -36,17 +36,28 @@ impl Pool {
         Ok(Self { workers: Some(workers), alive, process: std::process::id() })
     }
 
-    /// The pool of this process, as wide as the machine; made when nobody holds one. After a fork the child makes its
-    /// own: threads do not survive a fork.
+    /// The pool of this process's stores and trainers, as wide as the machine; made when nobody holds one. After a fork the
+    /// child makes its own: threads do not survive a fork.
     pub fn shared() -> Result<Arc<Self>> {
         static SHARED: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().expect("making a pool does not panic");
-        if let Some(pool) = shared.upgrade().filter(|pool| pool.runs_here()) {
+        Self::kept_in(&SHARED)
+    }
+
+    /// That of its layers where they are asked and taught directly. It is their own because work from outside a pool begins
+    /// when a thread of it has nothing else to do: a step of a millisecond would wait for whatever a store links.
+    pub fn of_layers() -> Result<Arc<Self>> {
+        static OF_LAYERS: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
+        Self::kept_in(&OF_LAYERS)
+    }
+
+    fn kept_in(place: &Mutex<Weak<Self>>) -> Result<Arc<Self>> {
+        let mut kept = place.lock().expect("making a pool does not panic");
+        if let Some(pool) = kept.upgrade().filter(|pool| pool.runs_here()) {
             return Ok(pool);
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Arc::new(Self::new(threads)?);
-        *shared = Arc::downgrade(&pool);
+        *kept = Arc::downgrade(&pool);
         Ok(pool)
     }
 

@@ -62,20 +62,26 @@ fn members_come_out_as_they_went_in_and_weights_are_the_first_one_s() {
 
 #[test]
 fn a_step_of_an_ensemble_is_a_step_of_each_member_or_of_none() {
-    let mut layer = ensemble();
-    let mut material = Material::new(3, &settings(0), 20);
-    let steps: Vec<_> = (0..3).map(|i| member(i).train(&material.full()).unwrap().loss).collect();
-    let told = layer.train(&material.full()).unwrap();
-    assert!((told.loss - steps.iter().sum::<f64>() / 3.0).abs() < 1e-12);
-    for i in 0..3 {
-        let mut alone = member(i as u64);
-        alone.train(&material.full()).unwrap();
-        assert_eq!(layer.member(i).unwrap().to_bytes().unwrap(), alone.to_bytes().unwrap());
+    // With a gradient that may be clipped, and with one that is gone down as it comes.
+    for clip_norm in [settings(0).clip_norm, None] {
+        let mut material = Material::new(3, &settings(0), 20);
+        let member =
+            |seed| DecisionLayer::new(LayerSettings { clip_norm, ..settings(seed) }).unwrap();
+        let mut layer = DecisionLayer::of_members((0..3).map(member).collect()).unwrap();
+        let told = layer.train(&material.full()).unwrap();
+        let mut losses = 0.0;
+        for i in 0..3 {
+            let mut alone = member(i);
+            losses += alone.train(&material.full()).unwrap().loss;
+            let together = layer.member(i as usize).unwrap();
+            assert_eq!(together.to_bytes().unwrap(), alone.to_bytes().unwrap());
+        }
+        assert!((told.loss - losses / 3.0).abs() < 1e-12);
+        let before = layer.to_bytes().unwrap();
+        material.states.fill(f32::MAX);
+        assert!(matches!(layer.train(&material.plain()), Err(Error::Training(_))));
+        assert!(layer.to_bytes().unwrap() == before);
     }
-    let before = layer.to_bytes().unwrap();
-    material.states.fill(f32::MAX);
-    assert!(matches!(layer.train(&material.plain()), Err(Error::Training(_))));
-    assert!(layer.to_bytes().unwrap() == before);
 }
 
 #[test]

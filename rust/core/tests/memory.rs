@@ -57,13 +57,17 @@ fn tally<T>(work: impl FnOnce() -> T) -> (usize, usize, T) {
 
 #[test]
 fn a_warm_layer_trains_and_answers_without_allocating() {
-    let settings = LayerSettings { hidden_size: 40, ..LayerSettings::new(30, 20) };
-    let network = |seed| DecisionLayer::new(LayerSettings { seed, ..settings.clone() }).unwrap();
-    trains_and_answers_without_allocating(network(0), &settings);
-    let members = (0..3).map(network).collect();
-    trains_and_answers_without_allocating(DecisionLayer::of_members(members).unwrap(), &settings);
-    let large = LayerSettings { hidden_size: 700, ..settings }; // its answers come from a copy
-    trains_and_answers_without_allocating(DecisionLayer::new(large.clone()).unwrap(), &large);
+    // With a gradient that may be clipped, and with one that is gone down as it comes.
+    for clip_norm in [Some(1e-3), None] {
+        let settings = LayerSettings { hidden_size: 40, clip_norm, ..LayerSettings::new(30, 20) };
+        let network =
+            |seed| DecisionLayer::new(LayerSettings { seed, ..settings.clone() }).unwrap();
+        trains_and_answers_without_allocating(network(0), &settings);
+        let members = DecisionLayer::of_members((0..3).map(network).collect()).unwrap();
+        trains_and_answers_without_allocating(members, &settings);
+        let large = LayerSettings { hidden_size: 700, ..settings }; // its answers come from a copy
+        trains_and_answers_without_allocating(DecisionLayer::new(large.clone()).unwrap(), &large);
+    }
 }
 
 fn trains_and_answers_without_allocating(mut layer: DecisionLayer, settings: &LayerSettings) {

@@ -202,8 +202,8 @@ fn a_hundred_steps_of_each_optimizer_stay_with_the_f64_reference() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let settings = LayerSettings { hidden_size: 70, ..LayerSettings::new(50, 33) };
-    let train = |threads: usize| {
+    let train = |threads: usize, clip_norm| {
+        let settings = LayerSettings { hidden_size: 70, clip_norm, ..LayerSettings::new(50, 33) };
         let pool = Pool::new(threads).unwrap();
         let mut layer = DecisionLayer::new(settings.clone()).unwrap();
         let mut metrics = Vec::new();
@@ -217,9 +217,11 @@ fn any_number_of_threads_gives_the_same_bits() {
         let answers = layer.predict_many_on(&material.full().questions, Some(&pool)).unwrap();
         (layer.to_bytes().unwrap(), metrics, answers)
     };
-    let alone = train(1);
-    for threads in [2, 3] {
-        assert!(train(threads) == alone, "{threads} threads");
+    for clip_norm in [Some(1.0), None] {
+        let alone = train(1, clip_norm);
+        for threads in [2, 3] {
+            assert!(train(threads, clip_norm) == alone, "{threads} threads, {clip_norm:?}");
+        }
     }
 }
 
@@ -299,15 +301,17 @@ fn a_question_that_does_not_fit_is_refused_by_the_argument_s_name() {
 
 #[test]
 fn a_loss_that_is_no_number_is_an_error_and_keeps_the_weights() {
-    let settings = small();
-    let mut layer = layer(settings.clone());
-    let mut material = Material::new(7, &settings, 4);
-    layer.train(&material.plain()).unwrap();
-    let before = layer.to_bytes().unwrap();
-    material.states.fill(f32::MAX);
-    let error = layer.train(&material.plain()).unwrap_err();
-    assert!(matches!(error, Error::Training(_)), "{error}");
-    assert!(layer.to_bytes().unwrap() == before);
+    for clip_norm in [Some(1.0), None] {
+        let settings = LayerSettings { clip_norm, ..small() };
+        let mut layer = layer(settings.clone());
+        let mut material = Material::new(7, &settings, 4);
+        layer.train(&material.plain()).unwrap();
+        let before = layer.to_bytes().unwrap();
+        material.states.fill(f32::MAX);
+        let error = layer.train(&material.plain()).unwrap_err();
+        assert!(matches!(error, Error::Training(_)), "{error}");
+        assert!(layer.to_bytes().unwrap() == before);
+    }
 }
 
 #[test]

@@ -86,34 +86,47 @@ fn a_gradient_that_is_applied_is_a_training_step_to_the_bits_on_any_number_of_th
     }
 }
 
+/// Trains on four batches, and on the gradients of the same ones.
+fn stays_with_the_whole_gradient(settings: &LayerSettings, samples: usize, contexts_from: u64) {
+    for pool in [None, Some(2), Some(3)].map(|n| n.map(|n| Pool::new(n).unwrap())) {
+        let [mut apart, mut whole] = [0, 1].map(|_| DecisionLayer::new(settings.clone()).unwrap());
+        let mut gradient = Vec::new();
+        for round in 0..4 {
+            let material = Material::new(20 + round, settings, samples);
+            // Every second batch from then on has contexts.
+            let full = round >= contexts_from && round % 2 == contexts_from % 2;
+            let batch = if full { material.full() } else { material.plain() };
+            let told = apart.gradient(&batch, &mut gradient).unwrap();
+            let step = apart.apply(&gradient, told.loss).unwrap();
+            let told = format!("{settings:?}, contexts from {contexts_from}, round {round}");
+            assert_eq!(step, whole.train_on(&batch, pool.as_ref()).unwrap(), "{told}");
+            assert!(apart.to_bytes().unwrap() == whole.to_bytes().unwrap(), "{told}");
+        }
+    }
+}
+
 #[test]
-fn a_step_that_no_norm_can_clip_moves_weights_as_their_gradient_comes_to_the_same_bits() {
-    // More rows than a thread moves at once, and no multiple of them.
-    let sizes = LayerSettings { hidden_size: 150, ..LayerSettings::new(70, 33) };
-    for optimizer in Optimizer::ALL {
-        for (clip_norm, contexts_from) in [None, Some(1e9), Some(0.5), Some(1e-3)]
-            .into_iter()
-            .flat_map(|clip| [(clip, 9), (clip, 2), (clip, 0)])
-        {
+fn weights_that_move_as_their_gradient_comes_end_in_the_bits_of_the_whole_gradient() {
+    // The first one has more rows than a thread takes at once, and no multiple of them.
+    for ([state, hidden_size, action], samples) in
+        [([70, 150, 33], 40), ([1, 1, 1], 1), ([3, 1, 2], 1), ([2, 5, 1], 33)]
+    {
+        for optimizer in Optimizer::ALL {
             let settings = LayerSettings {
                 optimizer: *optimizer,
                 weight_decay: 0.02,
-                clip_norm,
-                ..sizes.clone()
+                clip_norm: None,
+                ..LayerSettings { hidden_size, ..LayerSettings::new(state, action) }
             };
-            let [mut apart, mut whole] =
-                [0, 1].map(|_| DecisionLayer::new(settings.clone()).unwrap());
-            let (pool, mut gradient) = (Pool::new(2).unwrap(), Vec::new());
-            for round in 0..4 {
-                let material = Material::new(20 + round, &settings, 40);
-                // Every second batch from then on has contexts.
-                let full = round >= contexts_from && round % 2 == contexts_from % 2;
-                let batch = if full { material.full() } else { material.plain() };
-                let told = apart.gradient(&batch, &mut gradient).unwrap();
-                let step = apart.apply(&gradient, told.loss).unwrap();
-                let told = format!("{optimizer:?} {clip_norm:?} {contexts_from} {round}");
-                assert_eq!(step, whole.train_on(&batch, Some(&pool)).unwrap(), "{told}");
-                assert!(apart.to_bytes().unwrap() == whole.to_bytes().unwrap(), "{told}");
+            let mut first = DecisionLayer::new(settings.clone()).unwrap();
+            let material = Material::new(20, &settings, samples);
+            let norm = first.train(&material.plain()).unwrap().gradient_norm;
+            // Never clipped and known to be; above the norm, where only the gradient tells; clipped.
+            for clip_norm in [None, Some(1e9), Some(1.02 * norm), Some(0.98 * norm)] {
+                let settings = LayerSettings { clip_norm, ..settings.clone() };
+                for contexts_from in [9, 2, 0] {
+                    stays_with_the_whole_gradient(&settings, samples, contexts_from);
+                }
             }
         }
     }

@@ -24,7 +24,7 @@ const UNPOISONED: &str = "no holder of the layer panics";
 
 /// Products of numbers from which on work is shared among threads: about a millisecond of one.
 const FOR_THREADS: usize = 1 << 25;
-/// What learning takes, beside answering: the way back through the layers, and the gradient by their weights.
+/// What learning takes, beside answering, at the most: the way back through the layers, and the gradient by their weights.
 const LEARNING: usize = 3;
 
 /// A network that maps a state, a desired return and a context to an action.
@@ -32,7 +32,7 @@ const LEARNING: usize = 3;
 pub(crate) struct Layer {
     core: Arc<RwLock<DecisionLayer>>,
     sizes: Sizes,
-    /// From the first need on: a step of a training loop is over sooner than threads have begun and ended.
+    /// From the first need on: threads take as long to begin and end as a step of a training loop.
     pool: Mutex<Option<Arc<Pool>>>,
 }
 
@@ -401,9 +401,9 @@ impl Layer {
         if products * times < FOR_THREADS {
             return Ok(None);
         }
-        let mut pool = self.pool.lock().expect(UNPOISONED);
+        let mut pool = self.pool.lock().expect("making a pool does not panic");
         if !pool.as_ref().is_some_and(|pool| pool.runs_here()) {
-            *pool = Some(Pool::shared()?);
+            *pool = Some(Pool::of_layers()?);
         }
         Ok(pool.clone())
     }

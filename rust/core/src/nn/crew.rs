@@ -77,6 +77,11 @@ impl Crew {
         }
     }
 
+    /// Whether there are no others.
+    pub(super) fn is_alone(self) -> bool {
+        self.threads == 1
+    }
+
     /// How many rows a thread takes at once, so that all have some: a multiple of `tile`, `most` at the most.
     pub(super) fn share(self, rows: usize, tile: usize, most: usize) -> usize {
         rows.div_ceil(self.threads).next_multiple_of(tile).min(most)

@@ -103,17 +103,17 @@ impl<const PAIRS: bool> Waves<'_, PAIRS> {
     }
 
     #[inline(always)]
-    fn add_by(self, sine_and_cosine: impl Fn(f64) -> (f64, f64)) {
+    fn add_by(self, waves: impl Fn(f64) -> (f64, f64)) {
         let Self { frequencies, position, scale, target } = self;
         if PAIRS {
             for ([even, odd], frequency) in target.as_chunks_mut().0.iter_mut().zip(frequencies) {
-                let (sine, cosine) = sine_and_cosine(position * frequency);
+                let (sine, cosine) = waves(position * frequency);
                 *even += (scale * sine) as f32;
                 *odd += (scale * cosine) as f32;
             }
         } else {
             for (i, (entry, frequency)) in target.iter_mut().zip(frequencies).enumerate() {
-                let (sine, cosine) = sine_and_cosine(position * frequency);
+                let (sine, cosine) = waves(position * frequency);
                 *entry += (scale * if i % 2 == 0 { sine } else { cosine }) as f32;
             }
         }

@@ -86,23 +86,40 @@ impl DecisionLayer {
     ) -> Result<StepMetrics> {
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
+            let outlook = self.pass_samples(crew, batch, n);
+            let mut outlooks = [outlook; MOST_MEMBERS];
+            for (other, outlook) in self.others.iter_mut().zip(&mut outlooks[1..]) {
+                *outlook = other.pass_samples(crew, batch, n);
+            }
+            if outlooks[..self.members()].iter().all(|one| self.is_surely_unclipped(*one)) {
+                return Ok(self.mean_step(|member, at| {
+                    member.pass_at_once(crew, learning_rate, outlooks[at])
+                }));
+            }
             // All gradients before the first step: where one leads nowhere, no member has moved.
-            let slope = self.differentiate(crew, batch, n)?;
+            let slope = self.pass_weights(crew, outlook)?;
             let mut slopes = [slope; MOST_MEMBERS];
-            for (other, slope) in self.others.iter_mut().zip(&mut slopes[1..]) {
-                *slope = other.differentiate(crew, batch, n)?;
+            for ((other, outlook), slope) in
+                self.others.iter_mut().zip(&outlooks[1..]).zip(&mut slopes[1..])
+            {
+                *slope = other.pass_weights(crew, *outlook)?;
             }
-            let mut mean = self.step(crew, learning_rate, slope);
-            for (other, slope) in self.others.iter_mut().zip(&slopes[1..]) {
-                let step = other.step(crew, learning_rate, *slope);
-                mean.loss += step.loss;
-                mean.gradient_norm += step.gradient_norm;
-            }
-            let members = self.members() as f64;
-            mean.loss /= members;
-            mean.gradient_norm /= members;
-            Ok(mean)
+            Ok(self.mean_step(|member, at| member.step(crew, learning_rate, slopes[at])))
         })
+    }
+
+    /// Steps with each network, told its number, and says the means of what they report.
+    fn mean_step(&mut self, step: impl Fn(&mut Self, usize) -> StepMetrics) -> StepMetrics {
+        let mut mean = step(self, 0);
+        for (other, at) in self.others.iter_mut().zip(1..) {
+            let one = step(other, at);
+            mean.loss += one.loss;
+            mean.gradient_norm += one.gradient_norm;
+        }
+        let members = self.members() as f64;
+        mean.loss /= members;
+        mean.gradient_norm /= members;
+        mean
     }
 }
 

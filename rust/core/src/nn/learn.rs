@@ -9,14 +9,14 @@
 //! "Efficient per-example gradient computations"). Where that is little enough, the other two are one: some rows of the
 //! weights move as soon as their gradient is there, which never leaves the cache. The bits are the same.
 
-use super::crew::{Crew, Cut, Grid};
+use super::crew::{Crew, Grid};
 use super::layer::DecisionLayer;
 use super::mlp;
-use super::optimizer::Part;
+use super::outer::Outer;
 use super::questions::{Batch, Questions};
 use super::sums;
 use crate::error::{Error, Result};
-use crate::kernel::gemm::{Aligned, Gemm};
+use crate::kernel::gemm::Aligned;
 use crate::pool::Pool;
 
 /// What one training step reports.
@@ -32,10 +32,6 @@ pub struct StepMetrics {
     pub epoch: u64,
 }
 
-/// Rows of a weight matrix whose gradient a thread computes at once.
-const WEIGHT_ROWS: usize = 32;
-/// Rows of a weight matrix that a thread moves one after the other.
-const PART_ROWS: usize = 4 * WEIGHT_ROWS;
 /// Samples that a thread takes at once, at the most.
 const SAMPLES: usize = 64;
 /// Rows of C that the kernels of most machines hold in registers.
@@ -50,20 +46,21 @@ pub(super) struct Workshop {
     output: Aligned,
     d_hidden: Aligned,
     turned: Aligned,
+    /// After a pass at once only scratch.
     pub(super) gradient: Vec<f32>,
     /// Squared error of each sample.
     errors: Vec<f64>,
     /// The norm of each sample's own gradient, with its share in the batch.
-    slopes: Vec<f64>,
+    sample_norms: Vec<f64>,
     /// Squared norm of each row of the weights' gradients.
     norms: Vec<f64>,
 }
 
-/// What the pass over the samples found.
+/// What is known of a gradient before it is there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Samples {
+pub(super) struct Outlook {
     loss: f64,
-    /// The norm of the gradient is at most this.
+    /// The norm is at most this.
     steepest: f64,
     /// How wide the inputs are without a context that is zero everywhere.
     active: usize,
@@ -124,11 +121,11 @@ impl DecisionLayer {
         }
         let n = batch.checked(&self.settings)?;
         Crew::gather(pool, |crew| {
-            let samples = self.pass_samples(crew, batch, n);
-            if self.is_free(samples) {
-                return Ok(self.pass_at_once(crew, learning_rate, samples));
+            let outlook = self.pass_samples(crew, batch, n);
+            if self.is_surely_unclipped(outlook) {
+                return Ok(self.pass_at_once(crew, learning_rate, outlook));
             }
-            let slope = self.pass_weights(crew, samples)?;
+            let slope = self.pass_weights(crew, outlook)?;
             Ok(self.step(crew, learning_rate, slope))
         })
     }
@@ -146,8 +143,8 @@ impl DecisionLayer {
         batch: &Batch<'_>,
         n: usize,
     ) -> Result<Slope> {
-        let samples = self.pass_samples(crew, batch, n);
-        self.pass_weights(crew, samples)
+        let outlook = self.pass_samples(crew, batch, n);
+        self.pass_weights(crew, outlook)
     }
 
     /// Goes one step down the gradient in the workshop.
@@ -187,17 +184,18 @@ impl DecisionLayer {
     }
 
     /// Fills everything in the workshop that has a row a sample.
-    fn pass_samples(&mut self, crew: Crew, batch: &Batch<'_>, n: usize) -> Samples {
+    pub(super) fn pass_samples(&mut self, crew: Crew, batch: &Batch<'_>, n: usize) -> Outlook {
         let active = self.active(&batch.questions);
         let mut workshop = std::mem::take(&mut self.workshop);
         workshop.make_room(self, n, active);
-        let Workshop { x, hidden, output, d_hidden, turned, errors, slopes, .. } = &mut workshop;
+        let Workshop { x, hidden, output, d_hidden, turned, errors, sample_norms, .. } =
+            &mut workshop;
         let shape = self.shape;
         let [w1, b1, w2, b2] = shape.split(&self.params);
         let share = batch.shares(n);
         let whole = (
             (Grid::new(x, active), Grid::new(output, shape.output)),
-            (Grid::new(errors, 1), Grid::new(slopes, 1)),
+            (Grid::new(errors, 1), Grid::new(sample_norms, 1)),
             (
                 Grid::new(hidden, shape.hidden),
                 Grid::new(d_hidden, shape.hidden),
@@ -206,7 +204,7 @@ impl DecisionLayer {
         );
         crew.each(whole, crew.share(n, TILE, SAMPLES), &|first, (outer, found, inner)| {
             let (x, output) = (outer.0.values, outer.1.values);
-            let (errors, slopes) = (found.0.values, found.1.values);
+            let (errors, sample_norms) = (found.0.values, found.1.values);
             let (hidden, d_hidden, turned) = (inner.0.values, inner.1.values, inner.2.values);
             self.fill_inputs(&batch.questions, first, x, (active, true));
             mlp::hidden_rows(self.gemm, shape, w1, (x, active), (b1, false), hidden);
@@ -219,57 +217,58 @@ impl DecisionLayer {
                 *error = sums::differentiate(output, action, share as f32);
             }
             mlp::d_hidden_rows(self.gemm, shape, w2, (hidden, output), d_hidden, turned);
-            for (i, slope) in slopes.iter_mut().enumerate() {
+            for (i, norm) in sample_norms.iter_mut().enumerate() {
                 let square = |rows: &[f32], width| sums::squares(&rows[i * width..][..width]);
                 // Each layer's weights: its input times its delta. Its biases: the delta alone.
-                let first = (square(x, active) + 1.0) * square(d_hidden, shape.hidden);
-                let second = (square(hidden, shape.hidden) + 1.0) * square(output, shape.output);
-                *slope = (first + second).sqrt();
+                let of_first = (square(x, active) + 1.0) * square(d_hidden, shape.hidden);
+                let of_second = (square(hidden, shape.hidden) + 1.0) * square(output, shape.output);
+                *norm = (of_first + of_second).sqrt();
             }
         });
         let errors = workshop.errors.iter().enumerate().map(|(i, e)| share(i) * e);
         let loss = errors.sum::<f64>() / shape.output as f64;
-        let steepest = workshop.slopes.iter().sum();
+        // A sum of n numbers in f32 is off by at most some n half units of the sum of their amounts.
+        let rounding = n as f64 * f64::from(f32::EPSILON);
+        let steepest = workshop.sample_norms.iter().sum::<f64>() * (1.0 + rounding);
         self.workshop = workshop;
-        Samples { loss, steepest, active }
+        Outlook { loss, steepest, active }
     }
 
-    /// Fills the gradient.
-    fn pass_weights(&mut self, crew: Crew, samples: Samples) -> Result<Slope> {
-        let Samples { loss, active, .. } = samples;
+    /// Fills the gradient. One that leads nowhere is refused.
+    pub(super) fn pass_weights(&mut self, crew: Crew, outlook: Outlook) -> Result<Slope> {
+        let Outlook { loss, active, .. } = outlook;
         let Workshop { x, hidden, output, d_hidden, gradient, norms, .. } = &mut self.workshop;
         let (gemm, shape) = (self.gemm, self.shape);
         let [w1, b1, w2, b2] = shape.split_mut(gradient);
         let (w1, untouched) = w1.split_at_mut(active * shape.hidden);
         untouched.fill(0.0);
         let (norms1, norms2) = norms.split_at_mut(active);
-        let layers = [
-            (w1, norms1, Outer::new(gemm, (x, active), (d_hidden, shape.hidden))),
-            (w2, norms2, Outer::new(gemm, (hidden, shape.hidden), (output, shape.output))),
-        ];
-        for (weights, norms, outer) in layers {
-            let whole = (Grid::new(weights, outer.columns), Grid::new(norms, 1));
-            crew.each(whole, WEIGHT_ROWS, &|first, (weights, norms)| {
-                outer.fill(first, weights.values, norms.values);
-            });
-        }
-        let norm = pass_biases((b1, d_hidden), (b2, output), norms);
+        let of_first = Outer::new(gemm, (x, active), (d_hidden, shape.hidden));
+        let of_second = Outer::new(gemm, (hidden, shape.hidden), (output, shape.output));
+        of_first.fill(crew, w1, norms1);
+        of_second.fill(crew, w2, norms2);
+        sums::of_rows(d_hidden, b1);
+        sums::of_rows(output, b2);
+        let norm = norm_of(norms.iter().sum(), [b1, b2]);
         Slope { loss, norm, with_context: active == shape.input }.checked()
     }
 
-    /// Whether it is known, before the gradient is there, that it is finite and not clipped.
-    fn is_free(&self, samples: Samples) -> bool {
+    /// Whether a gradient is known to be finite, and not to be clipped.
+    pub(super) fn is_surely_unclipped(&self, outlook: Outlook) -> bool {
         /// Far from what f32 can hold, and so are the squares.
         const FINITE: f64 = 1e18;
-        // What the rounding of a sum of so many f32 can add.
-        let rounding = self.workshop.slopes.len() as f64 * f64::from(f32::EPSILON);
         let most = self.settings.clip_norm.map_or(FINITE, |most| most.min(FINITE));
-        samples.loss.is_finite() && samples.steepest * (1.0 + rounding) < most
+        outlook.loss.is_finite() && outlook.steepest < most
     }
 
     /// [`Self::pass_weights`] and [`Self::step`] in one, to the same bits: the weights move a few rows at a time.
-    fn pass_at_once(&mut self, crew: Crew, learning_rate: f64, samples: Samples) -> StepMetrics {
-        let Samples { loss, active, .. } = samples;
+    pub(super) fn pass_at_once(
+        &mut self,
+        crew: Crew,
+        learning_rate: f64,
+        outlook: Outlook,
+    ) -> StepMetrics {
+        let Outlook { loss, active, .. } = outlook;
         let Workshop { x, hidden, output, d_hidden, gradient, norms, .. } = &mut self.workshop;
         let (gemm, shape) = (self.gemm, self.shape);
         let (pace, with_context) = ((&self.settings, learning_rate), active == shape.input);
@@ -279,92 +278,42 @@ impl DecisionLayer {
         let (room1, room_context) = room1.split_at_mut(blocks.len());
         let (norms1, norms2) = norms.split_at_mut(active);
         let (norms1, norms_context) = norms1.split_at_mut(blocks.len() / shape.hidden);
-        let first = Outer::new(gemm, (x, active), (d_hidden, shape.hidden));
-        let second = Outer::new(gemm, (hidden, shape.hidden), (output, shape.output));
-        let top = norms1.len();
+        let of_first = Outer::new(gemm, (x, active), (d_hidden, shape.hidden));
+        let of_second = Outer::new(gemm, (hidden, shape.hidden), (output, shape.output));
+        let of_context = of_first.below(norms1.len());
         crew.both(
-            || first.descend(crew, 0, blocks, room1, norms1),
+            || of_first.descend(crew, blocks, room1, norms1),
             || {
-                second.descend(crew, 0, w2, room2, norms2);
+                of_second.descend(crew, w2, room2, norms2);
                 if with_context {
-                    return first.descend(crew, top, context, room_context, norms_context);
+                    of_context.descend(crew, context, room_context, norms_context);
+                } else {
+                    if !context.only_decays() {
+                        room_context.fill(0.0);
+                    }
+                    context.descend(crew, room_context);
                 }
-                if !context.only_decays() {
-                    room_context.fill(0.0);
-                }
-                context.descend(crew, room_context);
             },
         );
-        let norm = pass_biases((&mut *d_b1, d_hidden), (&mut *d_b2, output), norms);
+        sums::of_rows(d_hidden, d_b1);
+        sums::of_rows(output, d_b2);
+        let norm = norm_of(norms.iter().sum(), [d_b1, d_b2]);
         b1.descend(crew, d_b1);
         b2.descend(crew, d_b2);
         self.moved(learning_rate, loss, norm)
     }
 }
 
-/// The gradient by a matrix of weights, row by row: sums over the samples of a number of the input times the delta.
-#[derive(Clone, Copy)]
-struct Outer<'a> {
-    gemm: Gemm,
-    input: (&'a [f32], usize),
-    delta: &'a [f32],
-    columns: usize,
-}
-
-impl<'a> Outer<'a> {
-    fn new(gemm: Gemm, input: (&'a [f32], usize), (delta, columns): (&'a [f32], usize)) -> Self {
-        Self { gemm, input, delta, columns }
-    }
-
-    /// Fills rows of it from `first` on, and their squared norms.
-    fn fill(self, first: usize, rows: &mut [f32], norms: &mut [f64]) {
-        mlp::weight_rows(self.gemm, first, self.input, (self.delta, self.columns), rows);
-        for (norm, row) in norms.iter_mut().zip(rows.chunks_exact(self.columns)) {
-            *norm = sums::squares(row);
-        }
-    }
-
-    /// Moves the weights from row `top` on down it. Of `room`, which has room for all of it, each thread uses a little,
-    /// again and again, so that it stays in the cache.
-    fn descend(
-        self,
-        crew: Crew,
-        top: usize,
-        weights: Part<'_>,
-        room: &mut [f32],
-        norms: &mut [f64],
-    ) {
-        let (weights, room) = (weights.in_rows(self.columns), Grid::new(room, self.columns));
-        let whole = (weights, room, Grid::new(norms, 1));
-        crew.each(whole, PART_ROWS, &|first, (mut weights, room, norms)| {
-            for (nth, norms) in norms.values.chunks_mut(WEIGHT_ROWS).enumerate() {
-                let gradient = &mut room.values[..norms.len() * self.columns];
-                self.fill(top + first + nth * WEIGHT_ROWS, gradient, norms);
-                let (moving, rest) = weights.cut(norms.len());
-                moving.go(gradient);
-                weights = rest;
-            }
-        });
-    }
-}
-
-/// Fills the gradient by the biases; the norm of the whole gradient, if those of its other rows are `norms`.
-fn pass_biases(
-    (b1, d_hidden): (&mut [f32], &[f32]),
-    (b2, d_output): (&mut [f32], &[f32]),
-    norms: &[f64],
-) -> f64 {
-    for (bias, delta) in [(&mut *b1, d_hidden), (&mut *b2, d_output)] {
-        bias.fill(0.0);
-        sums::add_rows(delta, bias);
-    }
-    (norms.iter().sum::<f64>() + sums::squares(b1) + sums::squares(b2)).sqrt()
+/// The norm of a gradient, from the squared norm of its weights' part. Summed in one order everywhere, for equal bits.
+pub(super) fn norm_of(weights: f64, [b1, b2]: [&[f32]; 2]) -> f64 {
+    (weights + sums::squares(b1) + sums::squares(b2)).sqrt()
 }
 
 impl Workshop {
     /// Room for `n` samples of `active` inputs.
     fn make_room(&mut self, layer: &DecisionLayer, n: usize, active: usize) {
-        let Self { x, hidden, output, d_hidden, turned, gradient, errors, slopes, norms } = self;
+        let Self { x, hidden, output, d_hidden, turned, gradient, errors, sample_norms, norms } =
+            self;
         let shape = layer.shape;
         x.resize(n * active);
         hidden.resize(n * shape.hidden);
@@ -373,7 +322,7 @@ impl Workshop {
         turned.resize(n * (shape.hidden + shape.output));
         gradient.resize(shape.parameters(), 0.0);
         errors.resize(n, 0.0);
-        slopes.resize(n, 0.0);
+        sample_norms.resize(n, 0.0);
         norms.resize(active + shape.hidden, 0.0);
     }
 }
@@ -404,11 +353,22 @@ mod tests {
                 timesteps: None,
             };
             let batch = Batch { questions, actions: &actions, weights: Some(&weights) };
-            let samples = layer.pass_samples(Crew::ALONE, &batch, n);
-            let norm = layer.pass_weights(Crew::ALONE, samples).expect("finite").norm;
-            let above = samples.steepest / norm - 1.0;
-            assert!(above > -1e-6, "{n}: {above}");
+            let outlook = layer.pass_samples(Crew::ALONE, &batch, n);
+            let norm = layer.pass_weights(Crew::ALONE, outlook).expect("finite").norm;
+            let above = outlook.steepest / norm - 1.0;
+            assert!(above >= 0.0, "{n}: {above}");
             assert_eq!(n == 1, above < 1e-6, "{n}: {above}");
+
+            let mut with = |clip_norm, loss| {
+                layer.settings.clip_norm = clip_norm;
+                layer.is_surely_unclipped(Outlook { loss, ..outlook })
+            };
+            assert!(with(None, 1.0) && with(Some(outlook.steepest * 1.001), 1.0));
+            assert!(!with(Some(outlook.steepest), 1.0) && !with(Some(norm * 0.999), 1.0));
+            assert!(!with(None, f64::NAN) && !with(None, f64::INFINITY));
+            let endless = Outlook { steepest: f64::INFINITY, ..outlook };
+            let unknown = Outlook { steepest: f64::NAN, ..outlook };
+            assert!([endless, unknown].iter().all(|outlook| !layer.is_surely_unclipped(*outlook)));
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod layer;
 pub mod learn;
 pub mod mlp;
 pub mod optimizer;
+mod outer;
 pub mod predict;
 pub mod questions;
 pub mod rounded;

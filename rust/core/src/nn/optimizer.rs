@@ -65,8 +65,9 @@ impl Memory {
         Self { steps, first, second, contextless }
     }
 
-    /// Begins a step of size `rate` down a gradient that counts `scale` times: the runs of [`Shape::segments`], which
-    /// have yet to be moved. `with_context` says whether the gradient by the context's weights may be other than zero.
+    /// Begins a step of size `rate` down a gradient that counts `scale` times: the runs of [`Shape::segments`], each of which
+    /// has yet to be moved. `with_context` says whether the gradient by the context's weights may be other than zero.
+    #[must_use]
     pub(super) fn begin<'a>(
         &'a mut self,
         (settings, rate): (&LayerSettings, f64),
@@ -157,12 +158,12 @@ impl Part<'_> {
     pub(super) fn descend(self, crew: Crew, gradient: &[f32]) {
         crew.each(self, AT_ONCE, &|first, part| {
             let own = &gradient[first..][..part.len()];
-            part.go(own);
+            part.move_down(own);
         });
     }
 
-    /// Moves them down their gradient.
-    pub(super) fn go(self, gradient: &[f32]) {
+    /// [`Self::descend`] on this thread.
+    pub(super) fn move_down(self, gradient: &[f32]) {
         debug_assert!(gradient.len() == self.len());
         let Self { rule, way, numbers: Numbers { params, first, second }, .. } = self;
         match way {

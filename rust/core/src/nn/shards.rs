@@ -6,7 +6,7 @@
 
 use super::crew::Crew;
 use super::layer::DecisionLayer;
-use super::learn::{Slope, StepMetrics};
+use super::learn::{Slope, StepMetrics, norm_of};
 use super::questions::{Batch, finite, length};
 use super::sums;
 use crate::error::{Error, Result};
@@ -77,8 +77,7 @@ impl DecisionLayer {
         let with_context = context.iter().any(|x| *x != 0.0);
         // As a step of its own sums it: row by row.
         let rows = w1.chunks_exact(self.shape.hidden).chain(w2.chunks_exact(self.shape.output));
-        let weights: f64 = rows.map(sums::squares).sum();
-        let norm = (weights + sums::squares(b1) + sums::squares(b2)).sqrt();
+        let norm = norm_of(rows.map(sums::squares).sum(), [b1, b2]);
         let slope = Slope { loss, norm, with_context };
         let rate = self.settings.learning_rate;
         Ok(Crew::gather(pool, |crew| self.descend(crew, rate, slope, gradient)))

@@ -142,13 +142,16 @@ fn every_kernel_agrees_with_f64_beyond_one_group_of_columns() {
         check(gemm, (9, 300, 400));
         check(gemm, (99, 35, 260));
         check(gemm, (120, 289, 400));
+        for depth in [383, 384, 385, 800] {
+            check(gemm, (97, 35, depth));
+        }
     }
 }
 
 #[test]
 fn a_product_has_the_same_bits_however_its_rows_are_cut() {
     for (m, n) in [(37, 50), (120, 50), (101, 300)] {
-        same_bits_however_cut(m, n, 300);
+        same_bits_however_cut(m, n, 400);
     }
 }
 

@@ -15,10 +15,10 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_slli_epi32, _mm512_storeu_ps,
 };
+use std::cell::Cell;
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 
-use super::{Bf16, Combination, Gemm, Isa, Product, Start};
+use super::{Aligned, Bf16, Combination, Gemm, Isa, Product, Start};
 
 pub(super) fn avx512() -> Option<Gemm> {
     Isa::Avx512.runs().then_some(Gemm {
@@ -47,10 +47,17 @@ pub(super) fn avx2() -> Option<Gemm> {
 /// Rows of B that a pass over C reads: a tile's rows of A stay in the first-level cache from one tile to the next, a group's
 /// columns of B in the second-level cache while all rows of A are multiplied with them.
 const BLOCK: usize = 192;
+/// The same where the part of B was copied together: C is passed over half as often, and a tile's columns still fit.
+const PACKED_BLOCK: usize = 384;
 /// Columns of B that all rows of A are multiplied with, one after the other.
 const GROUP: usize = 256;
 /// From so many rows of A on it pays to copy a group's columns of B to where those of a tile lie close together.
 const PACKED: usize = 96;
+
+thread_local! {
+    /// Where a part of B is copied to: too much for the stacks of some threads.
+    static PANELS: Cell<Aligned> = Cell::default();
+}
 
 /// How far ahead of its use a row of a weighted sum is fetched.
 const AHEAD: usize = 6;
@@ -97,9 +104,10 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             pub(super) fn product(mut product: Product<'_>) {
                 let Product { rows, columns, depth, .. } = product;
+                let block = if rows >= PACKED { PACKED_BLOCK } else { BLOCK };
                 let mut done = 0;
                 loop {
-                    let deep = (depth - done).min(BLOCK);
+                    let deep = (depth - done).min(block);
                     for group in (0..columns).step_by(GROUP) {
                         let part = Part { done, deep, group, end: columns.min(group + GROUP) };
                         if rows >= PACKED {
@@ -115,30 +123,29 @@ macro_rules! kernels {
                 }
             }
 
-            /// [`pass`] with the part of B copied together first, tile by tile. A function of its own for its 192 KiB of
-            /// stack.
+            /// [`pass`] with the part of B copied together first, tile by tile.
             #[target_feature(enable = $features)]
-            #[inline(never)]
-            #[allow(clippy::large_stack_arrays, reason = "they are never written as a whole")]
             fn packed(product: &mut Product<'_>, part: Part) {
-                let mut panels = [const { MaybeUninit::<[f32; WIDTH]>::uninit() }; BLOCK * (GROUP / WIDTH)];
+                let mut panels = PANELS.take();
+                panels.resize((part.end - part.group).next_multiple_of(WIDTH) * part.deep);
+                let (lines, _) = panels.as_chunks_mut::<WIDTH>();
                 let rows = product.right[part.done * product.columns..].chunks(product.columns);
                 for (k, row) in rows.take(part.deep).enumerate() {
                     for (nth, of_tile) in row[part.group..part.end].chunks(WIDTH).enumerate() {
-                        let line = match of_tile.first_chunk() {
+                        lines[nth * part.deep + k] = match of_tile.first_chunk() {
                             Some(whole) => *whole, // of a length known beforehand
                             None => std::array::from_fn(|lane| of_tile.get(lane).copied().unwrap_or(0.0)),
                         };
-                        panels[nth * part.deep + k].write(line);
                     }
                 }
                 pass(product, part, Some(&panels));
+                PANELS.set(panels);
             }
 
             /// Adds to C what a part of B brings. `panels` holds that part, if it was copied: of each tile's columns
             /// `part.deep` rows, one tile's after the other's.
             #[target_feature(enable = $features)]
-            fn pass(product: &mut Product<'_>, part: Part, panels: Option<&[MaybeUninit<[f32; WIDTH]>]>) {
+            fn pass(product: &mut Product<'_>, part: Part, panels: Option<&[f32]>) {
                 let Product { rows, columns, left, right, ref mut target, start, .. } = *product;
                 let block = &right[part.done * columns..];
                 let mut i = 0;
@@ -149,7 +156,7 @@ macro_rules! kernels {
                     for (nth, j) in (part.group..part.end).step_by(WIDTH).enumerate() {
                         let wide = (part.end - j).min(WIDTH);
                         let (b, apart) = match panels {
-                            Some(panels) => (panels[nth * part.deep..].as_ptr().cast(), WIDTH),
+                            Some(panels) => (panels[nth * part.deep * WIDTH..].as_ptr(), WIDTH),
                             None => (block.as_ptr().wrapping_add(j), columns),
                         };
                         let tile = Tile {
