@@ -4,6 +4,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +40,15 @@ settings.load_profile(os.environ.get("PRECEDENT_TESTS", "fast"))
 def no_settings_from_outside(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("PRECEDENT_RL", "PRECEDENT_REASONING"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def threads():
+    """What lists the threads of this process; a joined one is listed until the system has cleared it away."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("only Linux tells the threads of a process")
+    return lambda: set(tasks.iterdir())
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,17 +139,13 @@ def test_a_store_closed_in_the_middle_of_an_epoch_ends_all_members_there(memory)
         assert isinstance(outcome.exception(60), precedent.errors.ClosedError)
 
 
-def test_paused_members_leave_no_threads_behind_a_closed_store(memory):
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        pytest.skip("only Linux tells the threads of a process")
+def test_paused_members_leave_no_threads_behind_a_closed_store(memory, threads):
     marked(memory)
-    before = set(tasks.iterdir())
+    before = threads()
     epochs = trainer(memory, **SETTINGS).fitter()
     next(epochs)
     memory.close()
-    # A joined thread is listed until the system has cleared it away.
-    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+    assert any(threads() <= before for _ in range(100_000))
     epochs.close()
 
 

@@ -6,7 +6,6 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,23 +132,18 @@ def test_answers_by_the_pool_have_the_bits_of_answers_in_small_parts():
     np.testing.assert_array_equal(made.predict_many(states, returns), np.concatenate(parts))
 
 
-@pytest.mark.skipif(os.cpu_count() == 1, reason="one processor is shared among no threads")
-def test_a_layer_keeps_the_threads_of_a_large_batch_and_no_longer_than_it_lives():
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        pytest.skip("only Linux tells the threads of a process")
-    before, layer = set(tasks.iterdir()), precedent.DecisionLayer(64, 64)
+def test_a_layer_keeps_the_threads_of_a_large_batch_and_no_longer_than_it_lives(threads):
+    before, layer = threads(), precedent.DecisionLayer(64, 64)
     states, actions, returns = data(n=512, d=64, a=64)
     layer.train(states[:8], actions[:8], returns[:8])
-    assert set(tasks.iterdir()) <= before
+    assert threads() <= before
     layer.train(states, actions, returns)
-    begun = set(tasks.iterdir()) - before
+    begun = threads() - before
     assert begun
     layer.train(states, actions, returns)
-    assert set(tasks.iterdir()) - before == begun
+    assert threads() - before == begun
     del layer
-    # A joined thread is listed until the system has cleared it away.
-    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+    assert any(threads() <= before for _ in range(100_000))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

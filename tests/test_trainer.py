@@ -5,7 +5,6 @@ import logging
 import sys
 import threading
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -333,17 +332,13 @@ def test_a_store_closed_in_the_middle_of_an_epoch_ends_it_there(opened):
     assert isinstance(error, precedent.errors.ClosedError)
 
 
-def test_a_paused_run_leaves_no_threads_behind_a_closed_store(memory):
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        pytest.skip("only Linux tells the threads of a process")
+def test_a_paused_run_leaves_no_threads_behind_a_closed_store(memory, threads):
     marked(memory)
-    before = set(tasks.iterdir())
+    before = threads()
     epochs = trainer(memory, epochs=50).fitter()
     next(epochs)
     memory.close()
-    # A joined thread is listed until the system has cleared it away.
-    assert any(set(tasks.iterdir()) <= before for _ in range(100_000))
+    assert any(threads() <= before for _ in range(100_000))
     epochs.close()
 
 

@@ -136,17 +136,6 @@ impl DecisionLayer {
         self.workshop.errors.iter().map(move |error| error / width)
     }
 
-    /// Fills the workshop with the gradient of a batch that was checked, `n` samples. No weight changes.
-    pub(super) fn differentiate(
-        &mut self,
-        crew: Crew,
-        batch: &Batch<'_>,
-        n: usize,
-    ) -> Result<Slope> {
-        let outlook = self.pass_samples(crew, batch, n);
-        self.pass_weights(crew, outlook)
-    }
-
     /// Goes one step down the gradient in the workshop.
     pub(super) fn step(&mut self, crew: Crew, learning_rate: f64, slope: Slope) -> StepMetrics {
         let gradient = std::mem::take(&mut self.workshop.gradient);

@@ -43,7 +43,8 @@ impl DecisionLayer {
         let slope = Crew::gather(pool, |crew| {
             // The caller's memory serves as the workshop's: nothing is copied.
             std::mem::swap(&mut self.workshop.gradient, gradient);
-            let slope = self.differentiate(crew, batch, n);
+            let outlook = self.pass_samples(crew, batch, n);
+            let slope = self.pass_weights(crew, outlook);
             std::mem::swap(&mut self.workshop.gradient, gradient);
             slope
         })?;
